@@ -1,0 +1,50 @@
+"""RUN: the backends. Each is a module with the same few functions over a `Plan`.
+
+``forward(plan, X, keep, reuse) -> Pass`` runs a batch, ``backward(plan, run, gradient)`` fills the gradients of the
+graph's tables, and ``sgd``, ``adam`` and ``rmsprop`` update parameters in place. A `Pass` offers ``outputs``,
+``activations(slots)``, ``output(slot)`` and ``error(slot)``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from ..errors import NotSupportedError, UnknownNameError
+
+NAMES = ("reference", "cpu")
+
+
+def available_backends() -> tuple[str, ...]:
+    """Names of the backends that can run here.
+
+    Examples
+    --------
+    >>> available_backends()
+    ('reference', 'cpu')
+    """
+    return NAMES
+
+
+def resolve(name: str) -> str:
+    """The backend that a name stands for: "auto" is the fastest one that can run here.
+
+    Raises
+    ------
+    NotSupportedError
+        For "gpu", which this version does not have.
+    UnknownNameError
+        For any other name; the known ones are listed.
+    """
+    if name == "auto":
+        return "cpu"
+    if name == "gpu":
+        raise NotSupportedError('backend "gpu" is not part of this version; use backend="cpu" or "auto"')
+    if name not in NAMES:
+        raise UnknownNameError(f"unknown backend {name!r}; known: auto, {', '.join(NAMES)}")
+    return name
+
+
+def get_backend(name: str) -> ModuleType:
+    """Import and return the module of a backend."""
+    return importlib.import_module(f"{__name__}.{resolve(name)}")

@@ -1,0 +1,154 @@
+"""The update rules compiled with numba; names, signatures and results as in `neurograph.backends.updates`.
+
+A rule is three functions: a wrapper that fixes the scalars' dtype, a parallel loop over chunks, and a serial loop over
+one chunk. The serial loop sees whole contiguous arrays, which LLVM vectorises; the same loop written on global indices
+inside ``prange`` stays scalar. Chunks have one size whatever the number of threads, so the results do not depend on it.
+
+A running mean whose gradient has become zero shrinks until it sticks at a denormal number (0.9 times the smallest one
+rounds to itself), and arithmetic on those is several times slower for ever after. Such a mean is set to zero.
+"""
+
+from functools import partial
+
+import numba
+import numpy as np
+
+# Sums may be reassociated and divisions turned into multiplications; NaN and infinity keep their meaning.
+# error_model="numpy": a division that might raise ZeroDivisionError is not vectorised (Adam: 2.8 ms against 0.3 ms).
+# All jit options and every function that these kernels call stay in this file: numba's cache sees no change elsewhere.
+_jit = partial(
+    numba.njit,
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+    fastmath={"nsz", "arcp", "contract", "afn", "reassoc"},
+)
+_pjit = partial(_jit, parallel=True)
+
+CHUNK = 16_384
+# A parallel region costs about 3 microseconds, as much as a serial update of this many parameters.
+SERIAL_BELOW = 20_000
+
+
+@_jit
+def _descend(value, grad, lr, weight_decay):
+    for i in range(value.size):
+        value[i] -= lr * (grad[i] + weight_decay * value[i])
+
+
+@_pjit
+def _descend_chunks(value, grad, lr, weight_decay):
+    for chunk in numba.prange((value.size + CHUNK - 1) // CHUNK):
+        a, b = chunk * CHUNK, min((chunk + 1) * CHUNK, value.size)
+        _descend(value[a:b], grad[a:b], lr, weight_decay)
+
+
+@_jit
+def _momentum(value, grad, velocity, lr, momentum, nesterov, weight_decay):
+    tiny = np.finfo(value.dtype).tiny
+    for i in range(value.size):
+        g = grad[i] + weight_decay * value[i]
+        u = momentum * velocity[i] + g
+        velocity[i] = 0 if abs(u) < tiny else u
+        value[i] -= lr * (g + momentum * u if nesterov else u)
+
+
+@_pjit
+def _momentum_chunks(value, grad, velocity, lr, momentum, nesterov, weight_decay):
+    for chunk in numba.prange((value.size + CHUNK - 1) // CHUNK):
+        a, b = chunk * CHUNK, min((chunk + 1) * CHUNK, value.size)
+        _momentum(value[a:b], grad[a:b], velocity[a:b], lr, momentum, nesterov, weight_decay)
+
+
+@_jit
+def _adam(value, grad, m, v, rate, beta1, rest1, beta2, rest2, scale, eps, decay, shrink):
+    tiny = np.finfo(value.dtype).tiny
+    for i in range(value.size):
+        x = value[i] * shrink
+        g = grad[i] + decay * x
+        mean = beta1 * m[i] + rest1 * g
+        square = beta2 * v[i] + rest2 * g * g
+        m[i] = 0 if abs(mean) < tiny else mean
+        v[i] = square
+        value[i] = x - rate * mean / (np.sqrt(square) * scale + eps)
+
+
+@_pjit
+def _adam_chunks(value, grad, m, v, rate, beta1, rest1, beta2, rest2, scale, eps, decay, shrink):
+    for chunk in numba.prange((value.size + CHUNK - 1) // CHUNK):
+        a, b = chunk * CHUNK, min((chunk + 1) * CHUNK, value.size)
+        _adam(value[a:b], grad[a:b], m[a:b], v[a:b], rate, beta1, rest1, beta2, rest2, scale, eps, decay, shrink)
+
+
+@_jit
+def _rmsprop(value, grad, square, lr, alpha, rest, eps, weight_decay):
+    for i in range(value.size):
+        g = grad[i] + weight_decay * value[i]
+        s = alpha * square[i] + rest * g * g
+        square[i] = s
+        value[i] -= lr * g / (np.sqrt(s) + eps)
+
+
+@_pjit
+def _rmsprop_chunks(value, grad, square, lr, alpha, rest, eps, weight_decay):
+    for chunk in numba.prange((value.size + CHUNK - 1) // CHUNK):
+        a, b = chunk * CHUNK, min((chunk + 1) * CHUNK, value.size)
+        _rmsprop(value[a:b], grad[a:b], square[a:b], lr, alpha, rest, eps, weight_decay)
+
+
+@_jit
+def _rmsprop_momentum(value, grad, square, velocity, lr, alpha, rest, eps, momentum, weight_decay):
+    tiny = np.finfo(value.dtype).tiny
+    for i in range(value.size):
+        g = grad[i] + weight_decay * value[i]
+        s = alpha * square[i] + rest * g * g
+        square[i] = s
+        u = momentum * velocity[i] + g / (np.sqrt(s) + eps)
+        velocity[i] = 0 if abs(u) < tiny else u
+        value[i] -= lr * u
+
+
+@_pjit
+def _rmsprop_momentum_chunks(value, grad, square, velocity, lr, alpha, rest, eps, momentum, weight_decay):
+    for chunk in numba.prange((value.size + CHUNK - 1) // CHUNK):
+        a, b = chunk * CHUNK, min((chunk + 1) * CHUNK, value.size)
+        _rmsprop_momentum(
+            value[a:b], grad[a:b], square[a:b], velocity[a:b], lr, alpha, rest, eps, momentum, weight_decay
+        )
+
+
+def sgd(value, grad, velocity, lr, momentum, nesterov, weight_decay):
+    """See `neurograph.backends.updates.sgd`."""
+    real = value.dtype.type
+    large = value.size >= SERIAL_BELOW
+    if velocity is None:
+        (_descend_chunks if large else _descend)(value, grad, real(lr), real(weight_decay))
+    else:
+        kernel = _momentum_chunks if large else _momentum
+        kernel(value, grad, velocity, real(lr), real(momentum), bool(nesterov), real(weight_decay))
+
+
+def adam(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, decoupled):
+    """See `neurograph.backends.updates.adam`."""
+    real = value.dtype.type
+    # The scalars are combined in double precision first, as PyTorch does.
+    rate = real(lr / (1.0 - beta1**step))
+    scale = real((1.0 - beta2**step) ** -0.5)
+    decay, shrink = (0.0, 1.0 - lr * weight_decay) if decoupled else (weight_decay, 1.0)
+    kernel = _adam_chunks if value.size >= SERIAL_BELOW else _adam
+    kernel(
+        value, grad, m, v, rate, real(beta1), real(1.0 - beta1), real(beta2), real(1.0 - beta2), scale, real(eps),
+        real(decay), real(shrink),
+    )  # fmt: skip
+
+
+def rmsprop(value, grad, square, velocity, lr, alpha, eps, momentum, weight_decay):
+    """See `neurograph.backends.updates.rmsprop`."""
+    real = value.dtype.type
+    large = value.size >= SERIAL_BELOW
+    lr, rest, alpha, eps, weight_decay = real(lr), real(1.0 - alpha), real(alpha), real(eps), real(weight_decay)
+    if velocity is None:
+        (_rmsprop_chunks if large else _rmsprop)(value, grad, square, lr, alpha, rest, eps, weight_decay)
+    else:
+        kernel = _rmsprop_momentum_chunks if large else _rmsprop_momentum
+        kernel(value, grad, square, velocity, lr, alpha, rest, eps, real(momentum), weight_decay)

@@ -1,0 +1,85 @@
+"""Arguments at the border: converted where nothing is lost, refused with the cure where something would be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .errors import InvalidValueError
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `InvalidValueError` with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise InvalidValueError(message)
+
+
+def reals(value: Any, dtype: np.dtype, what: str) -> np.ndarray:
+    """An array of real numbers as ``dtype``; text, objects and complex numbers are refused."""
+    array = np.asarray(value)
+    require(
+        array.dtype.kind in "fiub",
+        f"{what} must be real numbers, not {array.dtype}; convert it first",
+    )
+    with np.errstate(over="ignore"):  # too large for the dtype: infinite, and found by the caller's finiteness check
+        return array.astype(dtype, copy=False)
+
+
+def finite(array: np.ndarray, what: str) -> np.ndarray:
+    """Refuse NaN and infinity, named by their place."""
+    # A finite sum proves every entry finite in one pass; only otherwise is it worth looking where.
+    if array.size and not np.isfinite(array.sum()):
+        bad = np.argwhere(~np.isfinite(array))
+        if len(bad):
+            axes = ("row", "column") if array.ndim <= 2 else ("row", "step", "column")
+            place = ", ".join(f"{axis} {i}" for axis, i in zip(axes, bad[0], strict=False)) or "the value itself"
+            raise InvalidValueError(
+                f"{what} is {array[tuple(bad[0])]} at {place} ({len(bad)} such entries); replace or leave out what is "
+                f"not a finite number of {array.dtype}"
+            )
+    return array
+
+
+def column(value: Any, count: int, dtype: np.dtype, what: str) -> np.ndarray | float:
+    """One finite number for all, or one for each of ``count``."""
+    array = finite(reals(value, dtype, what), what)
+    require(array.ndim == 0 or array.shape == (count,), f"{what} has shape {array.shape}; give one value or {count}")
+    return array
+
+
+def integers(value: Any, what: str) -> np.ndarray:
+    """A one-dimensional int64 array; whole floats are converted, fractions refused."""
+    array = np.asarray(value)
+    if array.size == 0:
+        array = array.astype(np.int64)
+    require(array.dtype.kind in "iuf", f"{what} must be integers, not {array.dtype}")
+    require(array.ndim <= 1, f"{what} must be one-dimensional, not of shape {array.shape}")
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array) & (array == np.round(array))
+        require(bool(np.all(whole)), f"{what} must be integers, not {np.atleast_1d(array)[~np.atleast_1d(whole)][:1]}")
+    return np.atleast_1d(array.astype(np.int64))
+
+
+def count_of(shape: Any, what: str) -> tuple[int, tuple[int, ...] | None]:
+    """A count, or a shape whose product is the count: ``(count, shape or None)``."""
+    sizes = shape if isinstance(shape, tuple | list) else (shape,)
+    for size in sizes:
+        require(
+            isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 0,
+            f"{what} must be a count or a shape of non-negative integers, not {shape!r}",
+        )
+    count = int(np.prod([int(size) for size in sizes], dtype=np.int64))
+    return count, tuple(int(size) for size in sizes) if isinstance(shape, tuple | list) else None
+
+
+def inputs(X: Any, n_inputs: int, dtype: np.dtype) -> np.ndarray:
+    """X as a finite, C-contiguous array of shape (batch, n_inputs)."""
+    X = reals(X, dtype, "X")
+    require(
+        X.ndim == 2,
+        f"X has shape {X.shape}; it must be (batch, {n_inputs})" + ("; one sample is X[None]" if X.ndim == 1 else ""),
+    )
+    require(X.shape[0] > 0, f"X is an empty batch of shape {X.shape}; give at least one sample")
+    require(X.shape[1] == n_inputs, f"X has {X.shape[1]} columns, but the network has {n_inputs} inputs")
+    return np.ascontiguousarray(finite(X, "X"))

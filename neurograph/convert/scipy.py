@@ -1,0 +1,104 @@
+"""Sparse matrices to networks and back; a matrix is ``matrix[target, source]``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..checks import integers, require
+from ..network import Network
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+
+def from_scipy(
+    matrix: scipy.sparse.sparray | scipy.sparse.spmatrix,
+    inputs: Any,
+    outputs: Any,
+    activation: Any = "relu",
+    output_activation: Any = "identity",
+    seed: int = 0,
+    dtype: Any = "float32",
+    backend: str = "auto",
+) -> Network:
+    """Make a network of a square sparse matrix of weights.
+
+    Parameters
+    ----------
+    matrix : sparse array or matrix, shape (n, n)
+        ``matrix[target, source]`` is a weight; every stored entry becomes a connection, stored zeros too.
+    inputs, outputs : array of int
+        Rows of the neurons that hold the columns of X and of the prediction, in this order.
+    activation, output_activation : optional
+        One for all neurons that are neither input nor output, or one per row of the matrix; and for outputs.
+    seed, dtype, backend : optional
+        As in `Network`.
+
+    Returns
+    -------
+    Network
+        The neuron of row i has id i.
+
+    Raises
+    ------
+    InvalidValueError, CycleError
+        If the matrix is not square, indices lie outside it, an input has incoming weights, or the weights close a cycle.
+
+    Examples
+    --------
+    >>> import scipy.sparse
+    >>> matrix = scipy.sparse.csr_array([[0, 0, 0], [2, 0, 0], [1, 3, 0]])
+    >>> from_scipy(matrix, inputs=[0], outputs=[2]).predict([[1.0]]).tolist()
+    [[7.0]]
+    """
+    n = matrix.shape[0]
+    require(matrix.ndim == 2 and matrix.shape == (n, n), f"the matrix must be square, not {matrix.shape}")
+    inputs, outputs = integers(inputs, "inputs"), integers(outputs, "outputs")
+    for ids, what in ((inputs, "inputs"), (outputs, "outputs")):
+        require(bool(((ids >= 0) & (ids < n)).all()), f"{what} must be rows of the matrix, 0 to {n - 1}, not {ids}")
+    require(len(np.unique(inputs)) == len(inputs), "a row occurs twice in inputs; name each once")
+    entries = matrix.tocoo()
+    net = Network(seed=seed, dtype=dtype, backend=backend)
+    one = isinstance(activation, str | tuple)
+    specs = [activation] * n if one else list(activation)
+    require(len(specs) == n, f"activation must be one name or one per row ({n}), not {len(specs)}")
+    if one:
+        for row in outputs:
+            specs[row] = output_activation
+    # Runs of rows of the same kind are added together, so that ids equal rows.
+    is_input = np.zeros(n, bool)
+    is_input[inputs] = True
+    cuts = np.flatnonzero(np.diff(is_input)) + 1
+    for run in np.split(np.arange(n), cuts):
+        if len(run) and is_input[run[0]]:
+            net.add_inputs(len(run))
+        elif len(run):
+            net.add_neurons(len(run), activation=[specs[row] for row in run])
+    net.order_inputs(inputs)
+    net.mark_outputs(outputs)
+    net.add_connections(entries.col.astype(np.int64), entries.row.astype(np.int64), weight=entries.data)
+    return net
+
+
+def to_scipy(net: Network) -> scipy.sparse.csr_array:
+    """Weights as ``matrix[target, source]``, rows and columns in the order of ``net.neurons.ids``.
+
+    Raises
+    ------
+    InvalidValueError
+        If there are connections with a delay: one matrix cannot hold several time steps.
+
+    Examples
+    --------
+    >>> import neurograph as ng
+    >>> to_scipy(ng.topologies.layered([2, 3, 1], weight=0.5)).toarray()[-1].tolist()
+    [0.0, 0.0, 0.5, 0.5, 0.5, 0.0]
+    """
+    import scipy.sparse
+
+    conns, ids = net.connections, net.neurons.ids
+    require(not conns.delay.any(), "the network has delayed connections, which one matrix cannot hold; prune them first")
+    ends = np.searchsorted(ids, conns.target), np.searchsorted(ids, conns.source)
+    return scipy.sparse.csr_array((conns.weight, ends), shape=(len(ids), len(ids)))

@@ -1,0 +1,294 @@
+"""Compiled array algorithms of the graph: row storage, duplicates, topological order.
+
+All of them are serial and work on plain arrays. They live in one file, with their options, because numba's disk
+cache does not notice changes in other files. Nothing here is imported before the first edit needs it.
+"""
+
+from functools import partial
+
+import numba
+import numpy as np
+
+jit = partial(numba.njit, cache=True, nogil=True, error_model="numpy")
+
+FITS = -1  # append_rows placed everything
+ACYCLIC, CYCLIC, TOO_FAR = 0, 1, 2  # outcomes of raise_generations
+
+
+@jit
+def count_sort(keys, others, alive, slack_shift, start, length, capacity):
+    """Lay out rows by ``keys`` and return ``(other, slot, place, used)``; every row and the pool get a little slack.
+
+    ``keys`` and ``others`` are columns over connection slots, ``alive`` says which slots count. Inside a row the
+    slots ascend. ``start``, ``length`` and ``capacity`` have one entry a row and are filled in place.
+    """
+    n_rows = start.shape[0]
+    length[:] = 0
+    for c in range(keys.shape[0]):
+        if alive[c] >= 0:
+            length[keys[c]] += 1
+    total = 0
+    for r in range(n_rows):
+        start[r] = total
+        capacity[r] = length[r] + (length[r] >> slack_shift) + 1 if length[r] else 0
+        total += capacity[r]
+    room = total + (total >> 5) + 64  # for rows that outgrow their slack
+    other = np.empty(room, np.int32)
+    slot = np.empty(room, np.int32)
+    place = np.empty(keys.shape[0], np.int32)
+    length[:] = 0
+    for c in range(keys.shape[0]):
+        if alive[c] >= 0:
+            r = keys[c]
+            p = start[r] + length[r]
+            length[r] += 1
+            other[p] = others[c]
+            slot[p] = c
+            place[c] = p
+    return other, slot, place, total
+
+
+@jit
+def append_rows(keys, others, slots, begin, start, length, capacity, other, slot, place, used):
+    """Append connections ``slots[begin:]`` to their rows; returns ``(index, used)``.
+
+    A full row moves to the end of the pool with half as much room again. Where the pool is full, ``index`` is the
+    connection to go on with after growing it; ``FITS`` when all are placed.
+    """
+    for i in range(begin, slots.shape[0]):
+        r = keys[i]
+        if length[r] == capacity[r]:
+            room = capacity[r] + (capacity[r] >> 1) + 4
+            if used + room > other.shape[0]:
+                return i, used
+            for k in range(length[r]):
+                source, target = start[r] + k, used + k
+                other[target] = other[source]
+                slot[target] = slot[source]
+                place[slot[target]] = target
+            start[r], capacity[r] = used, room
+            used += room
+        p = start[r] + length[r]
+        length[r] += 1
+        other[p] = others[i]
+        slot[p] = slots[i]
+        place[slots[i]] = p
+    return FITS, used
+
+
+@jit
+def remove_rows(keys, slots, start, length, other, slot, place):
+    """Remove connections from their rows: the row's last entry takes the free place."""
+    for i in range(slots.shape[0] - 1, -1, -1):
+        r = keys[i]
+        hole = place[slots[i]]
+        length[r] -= 1
+        last = start[r] + length[r]
+        other[hole] = other[last]
+        slot[hole] = slot[last]
+        place[slot[hole]] = hole
+
+
+@jit
+def gather_rows(rows, start, length, slot):
+    """The connection slots of several rows, one row after another."""
+    total = 0
+    for i in range(rows.shape[0]):
+        total += length[rows[i]]
+    out = np.empty(total, np.int64)
+    k = 0
+    for i in range(rows.shape[0]):
+        r = rows[i]
+        for p in range(start[r], start[r] + length[r]):
+            out[k] = slot[p]
+            k += 1
+    return out
+
+
+@jit
+def find_connection(u, v, d, in_start, in_length, in_other, in_slot, out_start, out_length, out_other, out_slot, delay):
+    """Slot of the connection u -> v with delay d, or -1; walks the shorter of the two rows."""
+    if in_length[v] <= out_length[u]:
+        for p in range(in_start[v], in_start[v] + in_length[v]):
+            if in_other[p] == u and delay[in_slot[p]] == d:
+                return in_slot[p]
+    else:
+        for p in range(out_start[u], out_start[u] + out_length[u]):
+            if out_other[p] == v and delay[out_slot[p]] == d:
+                return out_slot[p]
+    return -1
+
+
+@jit
+def first_existing(us, vs, ds, in_start, in_length, in_other, in_slot, out_start, out_length, out_other, out_slot, delay):
+    """Index of the first pair that is connected already, or -1."""
+    for i in range(us.shape[0]):
+        found = find_connection(
+            us[i], vs[i], ds[i], in_start, in_length, in_other, in_slot, out_start, out_length, out_other, out_slot, delay
+        )
+        if found >= 0:
+            return i
+    return -1
+
+
+@jit
+def first_duplicate(start, length, other, slot, delay):
+    """A connection slot whose source, target and delay occur twice in one row, or -1."""
+    stamp = np.full(start.shape[0], -1, np.int32)
+    for r in range(start.shape[0]):
+        for p in range(start[r], start[r] + length[r]):
+            if stamp[other[p]] == r:  # the same pair again: legal only with another delay
+                for q in range(start[r], p):
+                    if other[q] == other[p] and delay[slot[q]] == delay[slot[p]]:
+                        return max(slot[p], slot[q])
+            stamp[other[p]] = r
+    return -1
+
+
+@jit
+def kahn(alive, in_start, in_length, in_slot, out_start, out_length, out_other, out_slot, delay, any_delay):
+    """Generation of every neuron: the longest path to it over connections without delay.
+
+    Kahn, "Topological sorting of large networks", CACM 5 (1962). Returns ``(generation, blocked)``; ``blocked`` counts,
+    for each neuron, the predecessors that were never done: all zero unless there is a cycle.
+    """
+    n = alive.shape[0]
+    generation = np.zeros(n, np.int32)
+    blocked = np.zeros(n, np.int32)
+    queue = np.empty(n, np.int32)
+    tail = 0
+    for v in range(n):
+        if alive[v] >= 0:
+            blocked[v] = in_length[v]
+            if any_delay:
+                for p in range(in_start[v], in_start[v] + in_length[v]):
+                    if delay[in_slot[p]] > 0:
+                        blocked[v] -= 1
+            if blocked[v] == 0:
+                queue[tail] = v
+                tail += 1
+    head = 0
+    while head < tail:
+        u = queue[head]
+        head += 1
+        for p in range(out_start[u], out_start[u] + out_length[u]):
+            if any_delay and delay[out_slot[p]] > 0:
+                continue
+            v = out_other[p]
+            blocked[v] -= 1
+            if blocked[v] == 0:  # first in, first out: its last predecessor is its deepest
+                generation[v] = generation[u] + 1
+                queue[tail] = v
+                tail += 1
+    return generation, blocked
+
+
+@jit
+def one_cycle(blocked, in_start, in_length, in_other, in_slot, delay):
+    """Slots of one cycle, in the direction of the connections, among the neurons that ``kahn`` left blocked.
+
+    Every blocked neuron has a blocked predecessor, so walking backwards must meet its own trail: linear time, where
+    enumerating all cycles is exponential.
+    """
+    n = blocked.shape[0]
+    trail = np.empty(n, np.int32)
+    seen = np.full(n, -1, np.int32)
+    v = 0
+    while blocked[v] == 0:
+        v += 1
+    steps = 0
+    while seen[v] < 0:
+        seen[v] = steps
+        trail[steps] = v
+        steps += 1
+        for p in range(in_start[v], in_start[v] + in_length[v]):
+            if blocked[in_other[p]] > 0 and delay[in_slot[p]] == 0:
+                v = in_other[p]
+                break
+    return trail[seen[v] : steps][::-1].copy()
+
+
+@jit
+def raise_generations(us, vs, budget, generation, out_start, out_length, out_other, out_slot, delay, log, old):
+    """Repair ``generation`` after connections us -> vs were added: deepen targets, then whatever hangs on them.
+
+    Only neurons that must sink deeper are visited (the affected region of Pearce and Kelly, "A dynamic topological sort
+    algorithm for directed acyclic graphs", JEA 11, 2006). Meeting ``u`` while repairing ``u -> v`` is a cycle.
+    Returns ``(outcome, changes)``: ``log[:changes]`` and ``old[:changes]`` undo the repair, last change first.
+    """
+    changes = 0
+    visits = 0
+    for i in range(us.shape[0]):
+        u, v = us[i], vs[i]
+        if generation[u] < generation[v]:
+            continue
+        head = changes
+        log[changes], old[changes] = v, generation[v]
+        changes += 1
+        generation[v] = generation[u] + 1
+        while head < changes:
+            x = log[head]
+            head += 1
+            for p in range(out_start[x], out_start[x] + out_length[x]):
+                w = out_other[p]
+                visits += 1
+                if generation[w] > generation[x] or delay[out_slot[p]] > 0:
+                    continue
+                if w == u:
+                    return CYCLIC, changes
+                if changes == log.shape[0] or visits > budget:
+                    return TOO_FAR, changes
+                log[changes], old[changes] = w, generation[w]
+                changes += 1
+                generation[w] = generation[x] + 1
+    return ACYCLIC, changes
+
+
+@jit
+def order_by_generation(alive, generation):
+    """Live slots, generation after generation (slots ascend inside one), and where each generation begins."""
+    depth = 0
+    for v in range(alive.shape[0]):
+        if alive[v] >= 0:
+            depth = max(depth, generation[v] + 1)
+    offsets = np.zeros(depth + 1, np.int64)
+    for v in range(alive.shape[0]):
+        if alive[v] >= 0:
+            offsets[generation[v] + 1] += 1
+    for g in range(depth):
+        offsets[g + 1] += offsets[g]
+    order = np.empty(offsets[depth], np.int32)
+    cursor = offsets.copy()
+    for v in range(alive.shape[0]):
+        if alive[v] >= 0:
+            order[cursor[generation[v]]] = v
+            cursor[generation[v]] += 1
+    return order, offsets
+
+
+@jit
+def reaches(starts, goal, deepest, generation, out_start, out_length, out_other, out_slot, delay):
+    """Whether a path without delay leads from any of ``starts`` to a neuron marked in ``goal``.
+
+    No generation beyond ``deepest``, the deepest goal, needs a look.
+    """
+    seen = np.zeros(goal.shape[0], np.bool_)
+    stack = np.empty(goal.shape[0], np.int32)
+    top = 0
+    for i in range(starts.shape[0]):
+        seen[starts[i]] = True
+        stack[top] = starts[i]
+        top += 1
+    while top > 0:
+        top -= 1
+        u = stack[top]
+        for p in range(out_start[u], out_start[u] + out_length[u]):
+            v = out_other[p]
+            if seen[v] or generation[v] > deepest or delay[out_slot[p]] > 0:
+                continue
+            if goal[v]:
+                return True
+            seen[v] = True
+            stack[top] = v
+            top += 1
+    return False

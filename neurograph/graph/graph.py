@@ -1,0 +1,262 @@
+"""What exists: neurons, connections and groups as tables. No mathematics, no order, no names of users' things."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import DuplicateConnectionError
+from .adjacency import Adjacency
+from .tables import Table
+
+HIDDEN, INPUT = 0, 1  # kinds of neuron; being an output is a flag of its own
+
+
+class Graph:
+    """An editable directed graph of neuron slots and connection slots.
+
+    Everything here speaks in slots (see `Table`); ids, groups of users and error messages about them belong to the
+    callers. Each edit either happens whole or raises before anything changed.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Type of weights, biases and everything that is trained.
+
+    Attributes
+    ----------
+    neurons, connections : Table
+    incoming, outgoing : Adjacency
+        The same connections by target and by source.
+    inputs, outputs : ndarray of int64
+        Slots in the order in which they were added: the columns of X and Y.
+    version : int
+        Grows with every structural edit.
+    removals : int
+        Grows with every removal of neurons: groups look at it to forget the removed.
+    delayed : int
+        Connections with a delay of one step or more.
+    """
+
+    def __init__(self, dtype: np.dtype):
+        self.dtype = np.dtype(dtype)
+        self.neurons = Table(
+            {
+                "kind": np.int8,
+                "activation": np.int8,
+                "activation_parameter": self.dtype,
+                "aggregation": np.int8,
+                "home": np.int32,
+                "bias": self.dtype,
+                "bias_grad": self.dtype,
+            }
+        )
+        self.connections = Table(
+            {
+                "source": np.int32,
+                "target": np.int32,
+                "delay": np.int16,
+                "parameter": np.int32,  # row of `weight` that the connection uses: its own slot, until it is tied
+                "weight": self.dtype,
+                "grad": self.dtype,
+            }
+        )
+        self.incoming = Adjacency(self.connections, "target")
+        self.outgoing = Adjacency(self.connections, "source")
+        self.inputs = np.zeros(0, np.int64)
+        self.outputs = np.zeros(0, np.int64)
+        self.n_homes = 0
+        self.version = 0
+        self.removals = 0
+        self.delayed = 0
+        self._slot_of = np.zeros(0, np.int32)  # neuron id -> slot, -1 once removed
+
+    # -- neurons -------------------------------------------------------------------------------------------------------
+
+    def slots_of(self, ids: np.ndarray) -> np.ndarray:
+        """Slots of neuron ids that were all given once; -1 for those that were removed."""
+        return self._slot_of[ids].astype(np.int64)
+
+    def add_neurons(self, count: int, kind: int = HIDDEN, **columns) -> np.ndarray:
+        """Add ``count`` neurons that share a new home; ``columns`` are values or arrays."""
+        table = self.neurons
+        first_id = table.next_id
+        slots = table.allocate(count)
+        if table.next_id > len(self._slot_of):
+            grown = np.full(max(table.next_id, len(self._slot_of) * 5 // 4), -1, np.int32)
+            grown[:first_id] = self._slot_of[:first_id]
+            self._slot_of = grown
+        self._slot_of[first_id : table.next_id] = slots
+        table["kind"][slots] = kind
+        table["home"][slots] = self.n_homes
+        for name, value in columns.items():
+            table[name][slots] = value
+        self.n_homes += 1
+        self.incoming.add_rows(table.size)
+        self.outgoing.add_rows(table.size)
+        if kind == INPUT:
+            self.inputs = np.concatenate([self.inputs, slots])
+        self.version += 1
+        return slots
+
+    def mark_outputs(self, slots: np.ndarray) -> None:
+        """Append neurons to the outputs; those that are outputs already keep their column."""
+        new = slots[~np.isin(slots, self.outputs)]
+        self.outputs = np.concatenate([self.outputs, new])
+        self.version += 1
+
+    def remove_neurons(self, slots: np.ndarray) -> None:
+        """Remove neurons (distinct, live) with all their connections."""
+        touching = np.concatenate([self.incoming.of(slots), self.outgoing.of(slots)])
+        self.disconnect(np.unique(touching))
+        self._slot_of[self.neurons["id"][slots]] = -1
+        self.neurons.release(slots)
+        self.inputs = self.inputs[~np.isin(self.inputs, slots)]
+        self.outputs = self.outputs[~np.isin(self.outputs, slots)]
+        self.version += 1
+        self.removals += 1
+
+    # -- connections ---------------------------------------------------------------------------------------------------
+
+    def connect(self, source: np.ndarray, target: np.ndarray, delay: np.ndarray) -> np.ndarray:
+        """Add connections between neuron slots, weights zero; returns their slots.
+
+        Raises
+        ------
+        DuplicateConnectionError
+            If a pair is connected already with the same delay, or occurs twice. Nothing has changed then.
+        """
+        few = len(source) * 8 <= len(self.connections) or len(source) <= 64
+        if few:
+            self._refuse_duplicates(source, target, delay)
+        table = self.connections
+        before = table.checkpoint(), self.delayed
+        slots = table.allocate(len(source))
+        table["source"][slots] = source
+        table["target"][slots] = target
+        table["delay"][slots] = delay
+        table["parameter"][slots] = slots
+        self.incoming.add(slots)
+        if not few:
+            self._refuse_double_rows(before, slots)
+        self.outgoing.add(slots)
+        self.delayed += int(np.count_nonzero(delay))
+        self.version += 1
+        return slots
+
+    def undo_connect(self, slots: np.ndarray, checkpoint: tuple[int, int, int]) -> None:
+        """Take back the newest ``connect``, for an edit that a later check refused."""
+        self.incoming.remove(slots)
+        self.outgoing.remove(slots)
+        self.delayed -= int(np.count_nonzero(self.connections["delay"][slots]))
+        self.connections.rollback(checkpoint, slots)
+        self.version -= 1
+
+    def disconnect(self, slots: np.ndarray) -> None:
+        """Remove connections (distinct, live); their slots are free for new ones."""
+        if len(slots) == 0:
+            return
+        slots = np.asarray(slots, np.int64)
+        if self.delayed:
+            self.delayed -= int(np.count_nonzero(self.connections["delay"][slots]))
+        many = len(slots) * 2 > len(self.connections)
+        if not many:
+            self.incoming.remove(slots)
+            self.outgoing.remove(slots)
+        self.connections.release(slots)
+        if many:
+            self.incoming.rebuild()
+            self.outgoing.rebuild()
+        self.version += 1
+
+    def find(self, source: int, target: int, delay: int = 0) -> int:
+        """Slot of one connection, or -1."""
+        from . import compiled
+
+        if len(self.connections) == 0:
+            return -1
+        return compiled.find_connection(
+            source, target, delay, *self.incoming.rows, *self.outgoing.rows, self.connections["delay"]
+        )
+
+    def restore(self, neurons: dict, connections: dict, next_id: dict[str, int], n_homes: int) -> None:
+        """Fill an empty graph from columns without holes, in the order of the rows by target."""
+        for table, columns, name in ((self.neurons, neurons, "neurons"), (self.connections, connections, "connections")):
+            table.restore(columns, next_id[name])
+        slots = np.arange(self.connections.size)
+        self.connections["parameter"][:] = slots
+        self._slot_of = np.full(self.neurons.next_id, -1, np.int32)
+        self._slot_of[self.neurons["id"]] = np.arange(self.neurons.size)
+        self.n_homes = n_homes
+        self.delayed = int(np.count_nonzero(self.connections["delay"]))
+        for rows in (self.incoming, self.outgoing):
+            rows.add_rows(self.neurons.size)
+            rows.rebuild()
+        self.version += 1
+
+    # -- checks --------------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Assert that tables and rows agree, entry by entry; for tests."""
+        live = self.connections.live()
+        assert len(live) == len(self.connections)
+        ids = self.connections["id"][live]
+        assert len(np.unique(ids)) == len(ids) and (ids < self.connections.next_id).all()
+        free = np.setdiff1d(np.arange(self.connections.size), live)
+        for name in self.connections.columns:
+            assert name in ("id", "parameter") or not self.connections[name][free].any(), f"freed slots keep {name}"
+        for rows, key, other in ((self.incoming, "target", "source"), (self.outgoing, "source", "target")):
+            place = self.connections[f"{key}_place"][live]
+            assert (rows.slot[place] == live).all()
+            assert (rows.other[place] == self.connections[other][live]).all()
+            row = self.connections[key][live]
+            assert (self.neurons["id"][row] >= 0).all()
+            assert (place >= rows.start[row]).all() and (place < rows.start[row] + rows.length[row]).all()
+            assert len(np.unique(place)) == len(place) and rows.length.sum() == len(live)
+            assert (rows.length <= rows.capacity).all()
+            used = np.argsort(rows.start[rows.capacity > 0], kind="stable")
+            start, capacity = rows.start[rows.capacity > 0][used], rows.capacity[rows.capacity > 0][used]
+            assert (start[1:] >= (start + capacity)[:-1]).all(), "rows overlap"
+        neurons = self.neurons.live()
+        assert (self._slot_of[self.neurons["id"][neurons]] == neurons).all()
+        assert self.delayed == np.count_nonzero(self.connections["delay"][live])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of everything that the graph holds."""
+        arrays = (self.inputs, self.outputs, self._slot_of)
+        parts = (self.neurons, self.connections, self.incoming, self.outgoing)
+        return sum(a.nbytes for a in arrays) + sum(part.nbytes for part in parts)
+
+    def _refuse_duplicates(self, source: np.ndarray, target: np.ndarray, delay: np.ndarray) -> None:
+        from . import compiled
+
+        order = np.lexsort((delay, source, target))
+        s, t, d = source[order], target[order], delay[order]
+        twice = np.flatnonzero((s[1:] == s[:-1]) & (t[1:] == t[:-1]) & (d[1:] == d[:-1]))
+        if len(twice):
+            i = order[twice[0]]
+            self._raise_duplicate(source[i], target[i], delay[i], "occurs twice in this call")
+        if len(self.connections):
+            column = self.connections["delay"]
+            i = compiled.first_existing(source, target, delay, *self.incoming.rows, *self.outgoing.rows, column)
+            if i >= 0:
+                self._raise_duplicate(source[i], target[i], delay[i], "exists already")
+
+    def _refuse_double_rows(self, before, slots: np.ndarray) -> None:
+        from . import compiled
+
+        table = self.connections
+        c = compiled.first_duplicate(*self.incoming.rows, table["delay"])
+        if c < 0:
+            return
+        ends = table["source"][c], table["target"][c], table["delay"][c]
+        checkpoint, _ = before
+        table.rollback(checkpoint, slots)
+        self.incoming.rebuild()
+        self._raise_duplicate(*ends, "exists already, or occurs twice in this call")
+
+    def _raise_duplicate(self, source: int, target: int, delay: int, what: str) -> None:
+        u, v = self.neurons["id"][source], self.neurons["id"][target]
+        raise DuplicateConnectionError(
+            f"connection {u} -> {v} with delay {delay} {what}; set its weight instead, or leave the pair out"
+        )

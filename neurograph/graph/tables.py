@@ -1,0 +1,127 @@
+"""Growable struct of arrays with stable slots: the storage of neurons and connections."""
+
+from __future__ import annotations
+
+import numpy as np
+
+FREE = -1  # the id of a slot that nobody lives in
+
+
+class Table:
+    """Columns over the same slots; a freed slot is reused, a used slot never moves.
+
+    Every table has a column ``id``: ids only grow and are never reused, so a view that remembers (slot, id) notices
+    when its slot has a new tenant. All columns of a slot are zero when a tenant moves in.
+
+    Parameters
+    ----------
+    columns : dict of str to dtype
+        Columns beside ``id``.
+
+    Examples
+    --------
+    >>> table = Table({"weight": np.float32})
+    >>> slots = table.allocate(3)
+    >>> table["weight"][slots] = [1, 2, 3]
+    >>> table.release(slots[:1])
+    >>> int(table.allocate(1)[0]), float(table["weight"][0]), table["id"].tolist()
+    (0, 0.0, [3, 1, 2])
+    """
+
+    def __init__(self, columns: dict[str, np.dtype | type]):
+        self.size = 0  # slots that were ever used
+        self.next_id = 0
+        self._columns = {"id": np.zeros(0, np.int64)}
+        self._free = np.zeros(0, np.int32)  # a stack; the first n_free entries count
+        self.n_free = 0
+        for name, dtype in columns.items():
+            self._columns[name] = np.zeros(0, dtype)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """The used part of a column: a view, valid until the table grows."""
+        return self._columns[name][: self.size]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._columns
+
+    def __len__(self) -> int:
+        """How many slots have a tenant."""
+        return self.size - self.n_free
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns."""
+        return tuple(self._columns)
+
+    @property
+    def capacity(self) -> int:
+        """Slots that fit before the columns must grow."""
+        return len(self._columns["id"])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns and of the free list."""
+        return sum(column.nbytes for column in self._columns.values()) + self._free.nbytes
+
+    def add_column(self, name: str, dtype: np.dtype | type) -> np.ndarray:
+        """Add a column of zeros, if it is not there, and return its used part."""
+        if name not in self._columns:
+            self._columns[name] = np.zeros(self.capacity, dtype)
+        return self[name]
+
+    def live(self) -> np.ndarray:
+        """Slots that have a tenant, ascending."""
+        return np.flatnonzero(self["id"] >= 0) if self.n_free else np.arange(self.size)
+
+    def allocate(self, count: int) -> np.ndarray:
+        """Give ``count`` new tenants a slot each, freed slots first, and an id in the same order."""
+        reused = min(count, self.n_free)
+        fresh = count - reused
+        if self.size + fresh > self.capacity:
+            self._grow(self.size + fresh)
+        slots = np.empty(count, np.int64)
+        slots[:reused] = np.sort(self._free[self.n_free - reused : self.n_free])
+        slots[reused:] = np.arange(self.size, self.size + fresh)
+        self.n_free -= reused
+        self.size += fresh
+        self._columns["id"][slots] = np.arange(self.next_id, self.next_id + count)
+        self.next_id += count
+        return slots
+
+    def release(self, slots: np.ndarray) -> None:
+        """End the tenancy of ``slots`` (all distinct and live) and zero all their columns."""
+        need = self.n_free + len(slots)
+        if need > len(self._free):
+            room = np.empty(max(need, len(self._free) * 3 // 2), np.int32)
+            room[: self.n_free] = self._free[: self.n_free]
+            self._free = room
+        self._free[self.n_free : need] = slots
+        self.n_free = need
+        for name, column in self._columns.items():
+            column[slots] = FREE if name == "id" else 0
+
+    def checkpoint(self) -> tuple[int, int, int]:
+        """What ``rollback`` needs to take back one ``allocate``."""
+        return self.size, self.next_id, self.n_free
+
+    def rollback(self, checkpoint: tuple[int, int, int], slots: np.ndarray) -> None:
+        """Undo the ``allocate`` of ``slots`` that followed ``checkpoint``, ids and free list included."""
+        for name, column in self._columns.items():
+            column[slots] = FREE if name == "id" else 0
+        self.size, self.next_id, self.n_free = checkpoint
+
+    def restore(self, columns: dict[str, np.ndarray], next_id: int) -> None:
+        """Fill an empty table with the tenants that ``columns`` (``id`` among them) describe."""
+        count = len(columns["id"])
+        self.allocate(count)
+        for name, values in columns.items():
+            self.add_column(name, values.dtype)[:] = values
+        self.next_id = next_id
+
+    def _grow(self, need: int) -> None:
+        # A little room for the edits to come, far less than doubling: memory at rest is a promise of this library.
+        capacity = max(need + need // 32 + 8, self.capacity + self.capacity // 4)
+        for name, column in self._columns.items():
+            room = np.zeros(capacity, column.dtype)
+            room[: self.size] = column[: self.size]
+            self._columns[name] = room

@@ -1,0 +1,788 @@
+"""Network = graph + schedule + plan + backend: build it, edit it, run it, differentiate it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import backends, checks
+from .checks import require
+from .errors import CycleError, InvalidValueError, NotSupportedError, StaleError, UnknownNeuronError
+from .functions import activations, aggregations, initializers, losses
+from .graph.graph import HIDDEN, INPUT, Graph
+from .graph.tables import Table
+from .graph.views import Connection, Connections, Group, Neuron, column_of
+from .plan import Plan, lower
+from .sampling import absent_pairs
+from .schedule import Schedule
+
+PIECE_BYTES = 2**27  # activations that one piece of a large prediction may take
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What an optimizer updates: one column of values with its gradients and moments, slot by slot.
+
+    Attributes
+    ----------
+    name : str
+        "weight" (over connection slots) or "bias" (over neuron slots).
+    value, grad : ndarray, shape (n_slots,)
+        Views of the tables; slots without a tenant have gradient zero.
+    """
+
+    name: str
+    value: np.ndarray
+    grad: np.ndarray
+    _table: Table
+
+    def state(self, name: str) -> np.ndarray:
+        """An aligned column of the same table; zeros when first asked for, and for every new connection."""
+        return self._table.add_column(name, self.value.dtype)
+
+
+class Network:
+    """Neurons and connections in any shape, trainable, and editable between any two updates.
+
+    Parameters
+    ----------
+    seed : int
+        Seeds every random choice of this network.
+    dtype : {"float32", "float64"}
+    backend : {"auto", "cpu", "reference"}
+
+    Examples
+    --------
+    >>> import neurograph as ng
+    >>> net = ng.Network(seed=0)
+    >>> x = net.add_inputs(2, name="x")
+    >>> h = net.add_neurons(3, activation="tanh")
+    >>> y = net.add_outputs(1)
+    >>> _ = net.connect(x, h)
+    >>> _ = net.connect(x | h, y)
+    >>> net.predict([[0.0, 1.0]]).shape, net.schedule.depth, net
+    ((1, 1), 3, <Network: 6 neurons, 11 connections, 2 inputs, 1 outputs>)
+    """
+
+    def __init__(self, seed: int = 0, dtype: Any = "float32", backend: str = "auto"):
+        self.dtype = np.dtype(dtype)
+        require(self.dtype in (np.float32, np.float64), f"dtype must be float32 or float64, not {self.dtype}")
+        self.backend_name = backends.resolve(backend)
+        self.seed = seed
+        self.rng = np.random.default_rng(seed)
+        self.graph = Graph(self.dtype)
+        self.counters: dict[str, int] = {}
+        self.last_outputs: np.ndarray | None = None
+        self.plans_lowered = 0
+        self._groups: dict[str, Group] = {}
+        self._schedule: Schedule | None = None
+        self._plan: Plan | None = None
+        self._planned = -1
+        self._pass: Any = None
+
+    # -- build ---------------------------------------------------------------------------------------------------------
+
+    def add_inputs(self, shape: int | tuple[int, ...], name: str | None = None) -> Group:
+        """Add input neurons: they hold the columns of X, in the order in which they were added.
+
+        Parameters
+        ----------
+        shape : int or tuple of int
+            How many, or a shape in C order, such as (1, 28, 28).
+        name : str, optional
+            Name of the group in `groups`.
+
+        Returns
+        -------
+        Group
+        """
+        return self._add(shape, name, INPUT, "identity", "sum", 0.0)
+
+    def add_neurons(
+        self,
+        shape: int | tuple[int, ...],
+        activation: Any = "relu",
+        aggregation: Any = "sum",
+        bias: Any = 0.0,
+        name: str | None = None,
+    ) -> Group:
+        """Add neurons.
+
+        Parameters
+        ----------
+        shape : int or tuple of int
+            How many, or a shape.
+        activation, aggregation, bias : optional
+            One value for all or one per neuron. An activation is a name or a pair such as ``("leaky_relu", 0.01)``.
+        name : str, optional
+            Name of the group in `groups`.
+
+        Returns
+        -------
+        Group
+        """
+        return self._add(shape, name, HIDDEN, activation, aggregation, bias)
+
+    def add_outputs(
+        self,
+        shape: int | tuple[int, ...],
+        activation: Any = "identity",
+        aggregation: Any = "sum",
+        bias: Any = 0.0,
+        name: str | None = None,
+    ) -> Group:
+        """Add neurons whose values are columns of the prediction; parameters as in `add_neurons`."""
+        group = self._add(shape, name, HIDDEN, activation, aggregation, bias)
+        self.mark_outputs(group)
+        return group
+
+    def mark_outputs(self, neurons: Any) -> None:
+        """Make existing neurons (inputs as well) outputs too: their columns follow those that are there."""
+        slots = self._slots(neurons)
+        self.graph.mark_outputs(slots)
+        self._changed_neurons()
+
+    def connect(
+        self, sources: Any, targets: Any, density: float = 1.0, weight: Any = "he", delay: int = 0
+    ) -> Connections | Connection:
+        """Connect two groups, or two neurons.
+
+        Between groups, pairs that exist are skipped, and ``density`` below 1 takes exactly
+        ``round(density * number of possible new pairs)`` of the others, drawn uniformly. A pair that could close a cycle
+        is no candidate: as soon as a target reaches a source, or a neuron is in both groups, the source must stand before
+        the target in schedule order (ties by id), so ``net.connect(hidden, hidden, density=0.1)`` makes a random DAG.
+        Between two single neurons the call is literal: a duplicate or a cycle is an error.
+
+        Parameters
+        ----------
+        sources, targets : Group, Neuron, int or sequence of them
+        density : float
+            Share of the possible new pairs, 0 to 1.
+        weight : str, float, array or callable
+            An initializer by the fan-in that the graph has after the call; a number; one value per new connection
+            (targets in the group's order, and for each its sources); or a function ``(fan_in, fan_out, rng) -> array``.
+        delay : int
+            0 reads the sources in the same time step, d the value d steps ago.
+
+        Returns
+        -------
+        Connections, or a Connection between two single neurons
+            The new ones.
+
+        Raises
+        ------
+        InvalidValueError
+            If a target is an input, the density lies outside 0..1, or the weights do not fit.
+        CycleError, DuplicateConnectionError
+            Between two single neurons.
+        """
+        require(
+            isinstance(density, int | float | np.number) and 0 <= density <= 1,
+            f"density must be between 0 and 1, not {density!r}",
+        )
+        source, target = self._slots(sources), self._slots(targets)
+        if _is_single(sources) and _is_single(targets):
+            slots = self._add_pairs(source, target, checks.integers(delay, "delay"), weight)
+            return Connections(self, slots)[0]
+        return self._draw(source, target, lambda absent: round(density * absent), weight, delay, self.rng)
+
+    def grow(
+        self, sources: Any, targets: Any, count: int, weight: Any = "he", rng: np.random.Generator | None = None
+    ) -> Connections:
+        """Draw ``count`` new connections between two groups, or all that are possible if they are fewer.
+
+        Parameters
+        ----------
+        sources, targets : Group, Neuron, int or sequence of them
+        count : int
+        weight : optional
+            As in `connect`.
+        rng : numpy.random.Generator, optional
+            The network's own by default.
+
+        Returns
+        -------
+        Connections
+        """
+        require(isinstance(count, int | np.integer) and count >= 0, f"count must be an integer >= 0, not {count!r}")
+        source, target = self._slots(sources), self._slots(targets)
+        return self._draw(source, target, lambda absent: min(int(count), absent), weight, 0, rng or self.rng)
+
+    def add_connections(
+        self, source_ids: Any, target_ids: Any, weight: Any = "he", delay: Any = 0, parameter: Any = None
+    ) -> Connections:
+        """Add explicit pairs in one call; ten million take about a second.
+
+        Parameters
+        ----------
+        source_ids, target_ids : array of int, or sequence of neurons, shape (n,)
+        weight : str, float, array or callable
+            As in `connect`.
+        delay : int or array of int
+        parameter : None
+            Sharing parameters between connections is not part of this version.
+
+        Returns
+        -------
+        Connections
+            In the order given.
+
+        Raises
+        ------
+        CycleError, DuplicateConnectionError, UnknownNeuronError, StaleError, InvalidValueError
+            Nothing has changed then.
+        """
+        if parameter is not None:
+            raise NotSupportedError("shared parameters are not part of this version; leave `parameter` out")
+        source, target = self._slots(source_ids, unique=False), self._slots(target_ids, unique=False)
+        require(
+            len(source) == len(target),
+            f"source_ids and target_ids must be of equal length, not {len(source)} and {len(target)}",
+        )
+        delays = checks.integers(delay, "delay")
+        require(len(delays) in (1, len(source)), f"delay has {len(delays)} entries for {len(source)} connections")
+        return Connections(self, self._add_pairs(source, target, delays, weight))
+
+    # -- look up -------------------------------------------------------------------------------------------------------
+
+    @property
+    def neurons(self) -> Group:
+        """All neurons, by ascending id."""
+        return Group(self, np.sort(self.graph.neurons["id"][self.graph.neurons.live()]))
+
+    @property
+    def inputs(self) -> Group:
+        """The input neurons, in the order of X's columns."""
+        return Group(self, self.graph.neurons["id"][self.graph.inputs])
+
+    @property
+    def outputs(self) -> Group:
+        """The output neurons, in the order of the prediction's columns."""
+        return Group(self, self.graph.neurons["id"][self.graph.outputs])
+
+    @property
+    def connections(self) -> Connections:
+        """All connections."""
+        return Connections(self, self.graph.connections.live())
+
+    @property
+    def groups(self) -> Mapping[str, Group]:
+        """The named groups."""
+        return MappingProxyType(self._groups)
+
+    @property
+    def homes(self) -> list[Group]:
+        """The neurons of each ``add_...`` call that are still there: the layers of a layered network."""
+        live = self.graph.neurons.live()
+        order = live[np.argsort(self.graph.neurons["id"][live])]
+        home, ids = self.graph.neurons["home"][order], self.graph.neurons["id"][order]
+        by_home = np.argsort(home, kind="stable")
+        cuts = np.searchsorted(home[by_home], np.arange(1, self.graph.n_homes))
+        return [Group(self, part) for part in np.split(ids[by_home], cuts)] if self.graph.n_homes else []
+
+    def neuron(self, id: int) -> Neuron:
+        """The neuron with an id."""
+        slot = self._slots(id)[0]
+        return Neuron(self, slot, self.graph.neurons["id"][slot])
+
+    def connection(self, source: Any, target: Any, delay: int = 0) -> Connection:
+        """The connection between two neurons.
+
+        Raises
+        ------
+        InvalidValueError
+            If there is none; `has_connection` asks without raising.
+        """
+        slot = self._find(source, target, delay)
+        if slot < 0:
+            raise _NoConnectionError(
+                f"there is no connection {int(source)} -> {int(target)} with delay {delay}; `has_connection` asks first"
+            )
+        return Connection(self, slot, self.graph.connections["id"][slot])
+
+    def has_connection(self, source: Any, target: Any, delay: int = 0) -> bool:
+        """Whether two neurons are connected."""
+        return self._find(source, target, delay) >= 0
+
+    def group(self, members: Any, name: str | None = None) -> Group:
+        """Make a group of neurons, ids or groups; with a name it is kept in `groups`."""
+        ids = self.ids_of(members)
+        _, first = np.unique(ids, return_index=True)
+        return self._keep(Group(self, ids[np.sort(first)], self._fresh_name(name)))
+
+    def ids_of(self, members: Any) -> np.ndarray:
+        """Ids of anything that names neurons: a neuron, an id, a group, or a sequence of them."""
+        if isinstance(members, Group):
+            require(members._network is self, "the group belongs to another network")
+            return members.ids
+        return self.graph.neurons["id"][self._slots(members, unique=False)]
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons, inputs included."""
+        return len(self.graph.neurons)
+
+    @property
+    def n_inputs(self) -> int:
+        """Columns of X."""
+        return len(self.graph.inputs)
+
+    @property
+    def n_outputs(self) -> int:
+        """Columns of the prediction."""
+        return len(self.graph.outputs)
+
+    @property
+    def n_connections(self) -> int:
+        """Number of connections."""
+        return len(self.graph.connections)
+
+    @property
+    def n_parameters(self) -> int:
+        """Weights and biases that training changes."""
+        return self.n_connections + self.n_neurons - self.n_inputs
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the network at rest: tables with optimizer state, rows and plan, without the last pass."""
+        own = self._plan.nbytes - self.graph.incoming.nbytes - self.graph.outgoing.nbytes if self._plan else 0
+        return self.graph.nbytes + own
+
+    @property
+    def version(self) -> int:
+        """Grows with every structural edit."""
+        return self.graph.version
+
+    # -- edit ----------------------------------------------------------------------------------------------------------
+
+    def prune(self, connections: Connections | Connection) -> int:
+        """Remove connections; returns how many.
+
+        Raises
+        ------
+        StaleError
+            If any of them was removed already; nothing has changed then.
+        """
+        require(
+            isinstance(connections, Connections | Connection),
+            f"prune takes Connections, such as net.connections[mask], not {type(connections).__name__}",
+        )
+        require(connections._network is self, "the connections belong to another network")
+        slots = np.array([connections.slot]) if isinstance(connections, Connection) else np.unique(connections.slots)
+        self.graph.disconnect(slots)
+        if self._schedule is not None and len(slots):
+            self._schedule.remove_connections()
+        return len(slots)
+
+    def order_inputs(self, neurons: Any) -> None:
+        """Say which input holds which column of X: all inputs, in the new order."""
+        slots = self._slots(neurons)
+        require(
+            len(slots) == self.n_inputs and np.isin(slots, self.graph.inputs).all(),
+            f"order_inputs takes each of the {self.n_inputs} inputs once",
+        )
+        self.graph.inputs = slots
+        self._changed_neurons()
+
+    def remove_neurons(self, neurons: Any) -> int:
+        """Remove neurons with all their connections; they leave every group. Returns how many."""
+        slots = self._slots(neurons)
+        if len(slots):
+            self.graph.remove_neurons(slots)
+            if self._schedule is not None:
+                self._schedule.remove_neurons(slots)
+            self._changed_neurons()
+        return len(slots)
+
+    def set_weight(self, slots: np.ndarray, value: Any, column: str = "weight") -> None:
+        """Set the weights (or another column) of connection slots: a number, or one each."""
+        self.graph.connections[column][slots] = checks.column(value, len(slots), self.dtype, column)
+
+    def set_bias(self, slots: np.ndarray, value: Any) -> None:
+        """Set the biases of neuron slots: a number, or one each."""
+        values = checks.column(value, len(slots), self.dtype, "bias")
+        require(
+            not ((self.graph.neurons["kind"][slots] == INPUT) & (values != 0)).any(),
+            "input neurons hold X and have no bias; give the bias to the neurons that they feed",
+        )
+        self.graph.neurons["bias"][slots] = values
+
+    def set_activation(self, slots: np.ndarray, value: Any) -> None:
+        """Set the activations of neuron slots: one, or one each."""
+        self._refuse_inputs(slots, "an activation")
+        parsed = column_of(value, len(slots), activations.parse, "activation")
+        self._set_activation(slots, parsed)
+        self._changed_neurons()
+
+    def set_aggregation(self, slots: np.ndarray, value: Any) -> None:
+        """Set the aggregations of neuron slots: one, or one each."""
+        self._refuse_inputs(slots, "an aggregation")
+        self.graph.neurons["aggregation"][slots] = column_of(value, len(slots), aggregations.parse, "aggregation")
+        self._changed_neurons()
+
+    def initialize(self, connections: Connections | None = None, weight: Any = "he") -> None:
+        """Draw weights anew, by the fan-in and fan-out that the graph has now; of all connections by default."""
+        slots = self.graph.connections.live() if connections is None else connections.slots
+        self.graph.connections["weight"][slots] = self._initial(slots, weight, self.rng)
+
+    # -- run -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def backend(self) -> ModuleType:
+        """The backend's module."""
+        return backends.get_backend(self.backend_name)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The dependency-free batches, as tight as the graph allows."""
+        return self._scheduled().tighten()
+
+    @property
+    def plan(self) -> Plan:
+        """What a backend runs; print it to see generations, widths and bytes."""
+        schedule = self._scheduled()
+        if self._plan is None or self._planned != schedule.version:
+            self._plan = lower(self.graph, schedule)
+            self._planned = schedule.version
+            self.plans_lowered += 1
+        return self._plan
+
+    def predict(self, X: Any, batch_size: int | None = None) -> np.ndarray:
+        """Outputs for X.
+
+        Parameters
+        ----------
+        X : array, shape (batch, n_inputs)
+        batch_size : int, optional
+            Samples that run together; by default as many as keep the activations small.
+
+        Returns
+        -------
+        ndarray, shape (batch, n_outputs)
+
+        Raises
+        ------
+        InvalidValueError
+            If X has the wrong width, no samples, or entries that are not finite; or if there are no outputs.
+        """
+        X = self._checked_inputs(X)
+        self._require_outputs()
+        plan, piece = self.plan, self._piece(batch_size)
+        parts = []
+        for start in range(0, len(X), piece):
+            self._pass = self.backend.forward(plan, X[start : start + piece], False, self._pass)
+            parts.append(self._pass.outputs)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    __call__ = predict
+
+    def activations(self, X: Any) -> np.ndarray:
+        """Outputs of all neurons, shape (batch, n_neurons), columns in the order of ``net.neurons.ids``."""
+        X = self._checked_inputs(X)
+        slots, plan, piece = self.neurons.slots, self.plan, self._piece(None)
+        parts = []
+        for start in range(0, len(X), piece):
+            self._pass = self.backend.forward(plan, X[start : start + piece], False, self._pass)
+            parts.append(self._pass.activations(slots))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def backward(self, X: Any, Y: Any, loss: Any = "mse") -> float:
+        """Run X, compare with Y, and fill ``connections.grad`` and ``neurons.bias_grad``.
+
+        Parameters
+        ----------
+        X : array, shape (batch, n_inputs)
+        Y : array
+            (batch, n_outputs), or integer labels (batch,) for "cross_entropy".
+        loss : str or callable
+            "mse", "mae", "huber", "cross_entropy", "binary_cross_entropy", or a function
+            ``(outputs, Y) -> (value, gradient)``.
+
+        Returns
+        -------
+        float
+            The loss, a mean over the batch.
+        """
+        measure = losses.get(loss)
+        X = self._checked_inputs(X)
+        self._require_outputs()
+        plan = self.plan
+        run = self.backend.forward(plan, X, True, self._pass)
+        self._pass = run
+        outputs = run.outputs
+        with np.errstate(all="ignore"):  # a diverged network is reported by its loss, not by warnings
+            value, gradient = measure(outputs, Y)
+        self.last_outputs = outputs
+        self.backend.backward(plan, run, np.asarray(gradient, self.dtype))
+        return float(value)
+
+    def compile(self) -> None:
+        """Compile the kernels of the backend now, rather than at first use; they are cached on disk."""
+        tiny = Network(dtype=self.dtype, backend=self.backend_name)
+        x, y = tiny.add_inputs(2), tiny.add_outputs(1)
+        tiny.connect(x, y)
+        tiny.predict(np.zeros((1, 2)))
+        tiny.backward(np.zeros((1, 2)), np.zeros((1, 1)))
+        for block in tiny.parameters():
+            state = block.state("m"), block.state("v")
+            tiny.backend.adam(block.value, block.grad, *state, 1, 0.0, 0.9, 0.999, 1e-8, 0.0, False)
+
+    def parameters(self) -> list[Parameters]:
+        """The blocks that an optimizer updates: weights, and biases."""
+        connections, neurons = self.graph.connections, self.graph.neurons
+        return [
+            Parameters("weight", connections["weight"], connections["grad"], connections),
+            Parameters("bias", neurons["bias"], neurons["bias_grad"], neurons),
+        ]
+
+    @property
+    def last_pass(self) -> Any:
+        """The backend's record of the last pass, or None."""
+        return self._pass
+
+    def read_last_pass(self, what: str, slot: int) -> np.ndarray:
+        """``output`` or ``error`` of a neuron slot in the last pass, shape (batch,)."""
+        require(self._pass is not None, "no pass was made yet; call predict or backward first")
+        return getattr(self._pass, what)(slot)
+
+    def first_nonfinite(self) -> tuple[int, str] | None:
+        """The first neuron, in schedule order, whose last output is not finite: (id, name of a group of it or "")."""
+        if self._pass is None:
+            return None
+        for slot in self._scheduled().order:
+            if not np.isfinite(self._pass.output(slot)).all():
+                id = int(self.graph.neurons["id"][slot])
+                return id, next((name for name, group in self._groups.items() if id in group), "")
+        return None
+
+    # -- keep ----------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the network with topology, weights, optimizer state, groups and random state to one file.
+
+        The format is safetensors, without pickle; the file is replaced atomically.
+        """
+        from . import io, state
+
+        io.save(path, *state.to_arrays(self))
+
+    def __repr__(self) -> str:
+        return (
+            f"<Network: {self.n_neurons} neurons, {self.n_connections} connections, "
+            f"{self.n_inputs} inputs, {self.n_outputs} outputs>"
+        )
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _add(self, shape: Any, name: str | None, kind: int, activation: Any, aggregation: Any, bias: Any) -> Group:
+        count, shaped = checks.count_of(shape, "the number of neurons")
+        codes = column_of(activation, count, activations.parse, "activation")
+        kinds = column_of(aggregation, count, aggregations.parse, "aggregation")
+        biases = checks.column(bias, count, self.dtype, "bias")
+        name = self._fresh_name(name)
+        slots = self.graph.add_neurons(count, kind, aggregation=kinds, bias=biases)
+        self._set_activation(slots, codes)
+        if self._schedule is not None:
+            self._schedule.add_neurons()
+        self._changed_neurons()
+        return self._keep(Group(self, self.graph.neurons["id"][slots], name, shaped))
+
+    def _set_activation(self, slots: np.ndarray, parsed: list[tuple[int, float]]) -> None:
+        self.graph.neurons["activation"][slots] = [code for code, _ in parsed]
+        self.graph.neurons["activation_parameter"][slots] = [parameter for _, parameter in parsed]
+
+    def _fresh_name(self, name: str | None) -> str | None:
+        require(name is None or isinstance(name, str), f"a group's name must be a string, not {name!r}")
+        require(name not in self._groups, f"there is a group named {name!r} already; choose another name")
+        return name
+
+    def _keep(self, group: Group) -> Group:
+        if group.name is not None:
+            self._groups[group.name] = group
+        return group
+
+    def _changed_neurons(self) -> None:
+        self._plan = None
+
+    def _slots(self, members: Any, unique: bool = True) -> np.ndarray:
+        """Slots of anything that names neurons, each of them live."""
+        if isinstance(members, Group):
+            return self.graph.slots_of(self.ids_of(members))
+        if isinstance(members, Neuron):
+            require(members._network is self, f"neuron {members.id} belongs to another network")
+            return np.array([members.slot])
+        if isinstance(members, list | tuple) and any(isinstance(m, Group | Neuron) for m in members):
+            parts = [self._slots(member, unique) for member in members]
+            slots = np.concatenate(parts)
+        else:
+            slots = self._slots_of_ids(checks.integers(members, "neuron ids"))
+        if unique and len(slots) > 1:
+            _, first = np.unique(slots, return_index=True)
+            slots = slots[np.sort(first)]
+        return slots
+
+    def _slots_of_ids(self, ids: np.ndarray) -> np.ndarray:
+        if len(ids) == 0:
+            return ids
+        unknown = (ids < 0) | (ids >= self.graph.neurons.next_id)
+        if unknown.any():
+            raise UnknownNeuronError(
+                f"there is no neuron {ids[unknown][0]}; ids here go from 0 to {self.graph.neurons.next_id - 1}"
+            )
+        slots = self.graph.slots_of(ids)
+        if (slots < 0).any():
+            raise StaleError(f"neuron {ids[slots < 0][0]} was removed from the network; leave it out")
+        return slots
+
+    def _find(self, source: Any, target: Any, delay: int) -> int:
+        u, v = self._slots(source), self._slots(target)
+        require(len(u) == 1 and len(v) == 1, "a connection has one source and one target; give two single neurons")
+        return self.graph.find(u[0], v[0], int(delay))
+
+    def _refuse_inputs(self, slots: np.ndarray, what: str) -> None:
+        inputs = slots[self.graph.neurons["kind"][slots] == INPUT]
+        if len(inputs):
+            raise InvalidValueError(
+                f"neuron {self.graph.neurons['id'][inputs[0]]} is an input: it holds a column of X and takes no "
+                f"{what.split()[-1]}; use neurons made by add_neurons or add_outputs"
+            )
+
+    def _add_pairs(self, source: np.ndarray, target: np.ndarray, delay: np.ndarray, weight: Any) -> np.ndarray:
+        """Add connections between slots, all or none; returns their slots."""
+        require(
+            len(delay) == 0 or (delay.min() >= 0 and delay.max() < 2**15),
+            f"delay must be between 0 and {2**15 - 1} time steps, not {delay.min() if len(delay) else 0}"
+            f"..{delay.max() if len(delay) else 0}",
+        )
+        self._refuse_inputs(target, "connections")
+        loops = (source == target) & (delay == 0)
+        if loops.any():
+            id = self.graph.neurons["id"][source[loops][0]]
+            raise CycleError(f"neuron {id} would feed itself in the same step; give the connection delay=1, or leave it out")
+        if len(source) == 0:
+            return np.zeros(0, np.int64)
+        checkpoint, random = self.graph.connections.checkpoint(), self.rng.bit_generator.state
+        schedule = self._scheduled()
+        slots = self.graph.connect(source, target, np.broadcast_to(delay, source.shape))
+        try:
+            self.graph.connections["weight"][slots] = self._initial(slots, weight, self.rng)
+            schedule.add_connections(slots)
+        except BaseException:
+            self.graph.undo_connect(slots, checkpoint)
+            self.rng.bit_generator.state = random
+            raise
+        return slots
+
+    def _draw(
+        self, source: np.ndarray, target: np.ndarray, choose: Any, weight: Any, delay: Any, rng: np.random.Generator
+    ) -> Connections:
+        """Draw new pairs between two sets of slots and connect them."""
+        self._refuse_inputs(target, "connections")
+        delays = checks.integers(delay, "delay")
+        require(len(delays) == 1, "delay must be one number of time steps between groups")
+        d = int(delays[0])
+        random = rng.bit_generator.state
+        by_rank = np.arange(len(source))
+        allowed = np.full(len(target), len(source))
+        if d == 0 and not self._all_pairs_acyclic(source, target):
+            # Any linear order that the graph respects already: connections along it close no cycle.
+            generation, id = self._scheduled().generation, self.graph.neurons["id"]
+            key = np.maximum(generation, 0).astype(np.int64) * (int(id.max()) + 1) + id
+            key[self.graph.inputs] -= self.graph.neurons.next_id  # inputs stand before everything
+            by_rank = np.argsort(key[source])
+            allowed = np.searchsorted(key[source][by_rank], key[target])
+        slots = self.graph.incoming.of(target)
+        table = self.graph.connections
+        rank_of = np.full(self.graph.neurons.size, -1, np.int64)
+        rank_of[source[by_rank]] = np.arange(len(source))
+        existing_source = rank_of[table["source"][slots]]
+        existing_target = np.repeat(np.arange(len(target)), self.graph.incoming.length[target])
+        relevant = (existing_source >= 0) & (table["delay"][slots] == d)
+        t, s = absent_pairs(len(source), allowed, existing_target[relevant], existing_source[relevant], choose, rng)
+        s = by_rank[s]
+        if (allowed < len(source)).any():
+            order = np.lexsort((s, t))
+            s, t = s[order], t[order]
+        try:
+            return Connections(self, self._add_pairs(source[s], target[t], delays, weight))
+        except BaseException:
+            rng.bit_generator.state = random
+            raise
+
+    def _all_pairs_acyclic(self, source: np.ndarray, target: np.ndarray) -> bool:
+        """Whether every connection from ``source`` to ``target`` may be added: none is in both, no target reaches a source."""
+        goal = np.zeros(self.graph.neurons.size, bool)
+        goal[source] = True
+        if goal[target].any():
+            return False
+        if len(source) == 0 or len(self.graph.connections) == 0:
+            return True
+        generation = self._scheduled().generation
+        deepest = int(generation[source].max())
+        starts = target[generation[target] < deepest]
+        if len(starts) == 0:
+            return True
+        from .graph import compiled
+
+        graph = self.graph
+        return not compiled.reaches(starts, goal, deepest, generation, *graph.outgoing.rows, graph.connections["delay"])
+
+    def _initial(self, slots: np.ndarray, weight: Any, rng: np.random.Generator) -> np.ndarray:
+        table = self.graph.connections
+        if isinstance(weight, list | tuple | np.ndarray):
+            weight = np.ravel(weight)
+        fan_in = self.graph.incoming.length[table["target"][slots]]
+        fan_out = self.graph.outgoing.length[table["source"][slots]]
+        return initializers.initialize(weight, fan_in, fan_out, rng, self.dtype)
+
+    def _scheduled(self) -> Schedule:
+        if self._schedule is None:
+            self._schedule = Schedule(self.graph)
+        return self._schedule
+
+    def _checked_inputs(self, X: Any) -> np.ndarray:
+        if self.graph.delayed:
+            raise NotSupportedError(
+                f"this network has {self.graph.delayed} connections with a delay, and running through time is not part of "
+                "this version; prune them (net.connections[net.connections.delay > 0].remove()) to run it"
+            )
+        return checks.inputs(X, self.n_inputs, self.dtype)
+
+    def _require_outputs(self) -> None:
+        require(self.n_outputs > 0, "the network has no outputs; add_outputs, or mark_outputs of neurons that are there")
+
+    def _piece(self, batch_size: int | None) -> int:
+        if batch_size is None:
+            samples = PIECE_BYTES // max(1, self.graph.neurons.size * self.dtype.itemsize)
+            return int(np.clip(samples // 64 * 64, 64, 2048))
+        require(
+            isinstance(batch_size, int | np.integer) and batch_size > 0,
+            f"batch_size must be a positive integer, not {batch_size!r}",
+        )
+        return int(batch_size)
+
+
+class _NoConnectionError(InvalidValueError, KeyError):
+    """A pair of neurons is not connected."""
+
+
+def _is_single(member: Any) -> bool:
+    return isinstance(member, Neuron) or (isinstance(member, int | np.integer) and not isinstance(member, bool))
+
+
+def load(path: str | os.PathLike) -> Network:
+    """Read a network that `Network.save` wrote.
+
+    Raises
+    ------
+    FileNotFoundError, FileFormatError
+        If the file is missing, truncated, altered or no network.
+    """
+    from . import io, state
+
+    return state.from_arrays(*io.load(path))

@@ -1,0 +1,138 @@
+"""HOW a network is laid out for running: what a backend needs beside the rows and columns of the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .functions import activations, aggregations
+from .graph.graph import INPUT, Graph
+from .schedule import Schedule
+
+SPECIAL = tuple(aggregations.AGGREGATIONS[name] for name in ("product", "max", "min"))
+MEAN = aggregations.AGGREGATIONS["mean"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The permuted sparse matrix of a whole network, ready to run.
+
+    In schedule order a network is one strictly lower triangular matrix. Its rows (by target, for the forward pass) and
+    columns (by source, for the backward pass) are the graph's own `Adjacency` arrays, so an edit of connections patches
+    the plan by patching them, and a plan is lowered anew only when an edit moved a neuron to another generation, or
+    changed the neurons themselves.
+
+    Attributes
+    ----------
+    graph : Graph
+    rows : ndarray of int32
+        Slots of the neurons that compute something (all but inputs), generation after generation.
+    offsets : ndarray of int64
+        Generation g of them is ``rows[offsets[g]:offsets[g + 1]]``.
+    inputs, outputs : ndarray of int32
+        Slots of the columns of X and Y.
+    incoming_work, outgoing_work, input_work : ndarray of int64
+        Running totals of connections along ``rows`` (by target, by source) and along ``inputs`` (by source), for
+        cutting generations into equal shares.
+    special : ndarray of int32, shape (n_slots,)
+        Number of a product, max or min neuron among its like, -1 for sums and means.
+    n_special : int
+    has_mean : bool
+    needs_preactivation : bool
+        Some derivative cannot be computed from the neuron's output alone.
+    """
+
+    graph: Graph
+    rows: np.ndarray
+    offsets: np.ndarray
+    inputs: np.ndarray
+    outputs: np.ndarray
+    incoming_work: np.ndarray
+    outgoing_work: np.ndarray
+    input_work: np.ndarray
+    special: np.ndarray
+    n_special: int
+    has_mean: bool
+    needs_preactivation: bool
+
+    @property
+    def n_generations(self) -> int:
+        """Number of generations that compute something."""
+        return len(self.offsets) - 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the plan: its own arrays and the rows and columns that it shares with the graph."""
+        own = (self.rows, self.offsets, self.inputs, self.outputs, self.incoming_work, self.outgoing_work)
+        shared = (self.graph.incoming, self.graph.outgoing)
+        return sum(a.nbytes for a in (*own, self.input_work, self.special)) + sum(rows.nbytes for rows in shared)
+
+    def __str__(self) -> str:
+        graph = self.graph
+        lines = [
+            f"Plan: {len(self.inputs)} inputs, {len(self.rows)} neurons in {self.n_generations} generations, "
+            f"{len(graph.connections)} connections, {len(self.outputs)} outputs, {_bytes(self.nbytes)}",
+            f"{'generation':>10}  {'neurons':>9}  {'connections':>11}  {'fan-in':>15}  activations",
+        ]
+        shown = range(self.n_generations)
+        if self.n_generations > 20:
+            shown = [*range(12), *range(self.n_generations - 6, self.n_generations)]
+        previous = -1
+        for g in shown:
+            if g != previous + 1:
+                lines.append(f"{'...':>10}")
+            previous = g
+            slots = self.rows[self.offsets[g] : self.offsets[g + 1]]
+            fan_in = graph.incoming.length[slots]
+            span = f"{fan_in.min()} to {fan_in.max()}" if len(slots) else "-"
+            codes = np.unique(graph.neurons["activation"][slots])
+            names = ", ".join(activations.by_code(int(code)).name for code in codes)
+            kinds = [aggregations.name(int(code)) for code in np.unique(graph.neurons["aggregation"][slots])]
+            mixed = "" if kinds == ["sum"] else f" of {', '.join(kinds)}"
+            lines.append(f"{g:>10}  {len(slots):>9}  {fan_in.sum():>11}  {span:>15}  {names}{mixed}")
+        return "\n".join(lines)
+
+
+def lower(graph: Graph, schedule: Schedule) -> Plan:
+    """Lower a graph in schedule order to a `Plan`: array work over the neurons, none over the connections."""
+    neurons = graph.neurons
+    computes = neurons["kind"][schedule.order] != INPUT
+    rows = schedule.order[computes]
+    counted = np.concatenate([[0], np.cumsum(computes)])
+    offsets = counted[schedule.offsets]
+    offsets = offsets[np.concatenate([[True], offsets[1:] > offsets[:-1]])]  # inputs alone make no generation
+    inputs = graph.inputs.astype(np.int32)
+    aggregation = neurons["aggregation"][rows]
+    is_special = np.isin(aggregation, SPECIAL)
+    special = np.full(neurons.size, -1, np.int32)
+    special[rows[is_special]] = np.arange(int(is_special.sum()))
+    codes = np.unique(neurons["activation"][rows])
+    return Plan(
+        graph=graph,
+        rows=rows,
+        offsets=offsets.astype(np.int64),
+        inputs=inputs,
+        outputs=graph.outputs.astype(np.int32),
+        incoming_work=_running(graph.incoming.length[rows]),
+        outgoing_work=_running(graph.outgoing.length[rows]),
+        input_work=_running(graph.outgoing.length[inputs]),
+        special=special,
+        n_special=int(is_special.sum()),
+        has_mean=bool((aggregation == MEAN).any()),
+        needs_preactivation=not all(activations.by_code(int(code)).from_output for code in codes),
+    )
+
+
+def _running(work: np.ndarray) -> np.ndarray:
+    # One unit for the neuron itself, so that rows without connections are shared out too.
+    return np.concatenate([[0], np.cumsum(work.astype(np.int64) + 1)])
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError("unreachable")

@@ -1,0 +1,13 @@
+"""Which connections a network has: pruning, regrowing and the recipes that do both while it trains.
+
+Every method is the same pattern: a *score* for each connection, a *count* of how many go, a *schedule* that says when,
+and an *exact selection* that takes precisely that many. `scores` holds the scores, `select` the selection, `prune` the
+scopes in which counts are taken, `rewire` prune and grow at a constant number of connections, `recipes` ready methods.
+"""
+
+from .prune import SCOPES, prune_lowest
+from .recipes import SET, GradualMagnitude
+from .rewire import GROWERS, Rewire, Rewired
+from .scores import SCORES
+
+__all__ = ["GROWERS", "SCOPES", "SCORES", "SET", "GradualMagnitude", "Rewire", "Rewired", "prune_lowest"]

@@ -1,0 +1,152 @@
+"""Ready methods from the literature, put together from the parts of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidValueError, UnknownNameError
+from ..functions.schedules import Cubic
+from .prune import SCOPES, check_fraction, prune_lowest
+from .rewire import Rewire
+from .scores import resolve
+
+if TYPE_CHECKING:
+    from ..network import Network
+
+__all__ = ["SET", "GradualMagnitude"]
+
+
+def SET(
+    fraction: float | Callable = 0.3,
+    every: int = 200,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    weight: Any = "zeros",
+) -> Rewire:
+    """Sparse evolutionary training: drop the smallest weights, grow as many at random places, layer pair by layer pair.
+
+    Mocanu et al. (2018), "Scalable training of artificial neural networks with adaptive sparse connectivity inspired
+    by network science", Nature Communications 9, 2383. The paper removes a share zeta of the smallest positive and of
+    the largest negative weights; here, as in most later work, it is that share of the smallest absolute weights.
+
+    Parameters
+    ----------
+    fraction : float or schedule
+        zeta: share of the connections of each pair of homes that is replaced.
+    every, start, stop, weight
+        As in `Rewire`.
+
+    Returns
+    -------
+    Rewire
+        To be handed to the Trainer as `rewire=`.
+
+    Examples
+    --------
+    >>> SET(fraction=0.2, every=50).grow
+    'random'
+    """
+    return Rewire("magnitude", "random", fraction, every, "local", start, stop, weight)
+
+
+@dataclass(frozen=True)
+class GradualMagnitude:
+    """Gradual magnitude pruning: remove ever more of the smallest weights, fast at first and slowly at the end.
+
+    Zhu & Gupta (2017), "To prune, or not to prune", arXiv 1710.01878, equation 1: the sparsity at step t is
+    ``sparsity + (initial - sparsity) * (1 - (t - start) / (stop - start)) ** 3``. It counts from the number of
+    connections that the network had at the first call of `step`, which is kept in `net.counters` and so is saved with
+    the network. The paper prunes each layer to the same sparsity: that is ``scope="local"``, exact up to one
+    connection a pair of homes; the default ranks the whole network and is exact.
+
+    Parameters
+    ----------
+    sparsity : float
+        Share of the connections that is gone in the end, 0 to 1.
+    start, stop : int
+        First and last step of pruning.
+    every : int
+        Number of steps between two prunings; the last one is at `stop` in any case.
+    initial : float
+        Share that is removed at `start`.
+    score : str or function
+        Score whose lowest connections go.
+    scope : {"global", "local", "neuron"}
+        Region in which the share is taken, as in `prune_lowest`.
+
+    Raises
+    ------
+    UnknownNameError
+        The score or the scope is not known.
+    InvalidValueError
+        A number is out of range.
+
+    Examples
+    --------
+    >>> import neurograph as ng
+    >>> net = ng.topologies.layered([10, 10], seed=0)
+    >>> recipe = GradualMagnitude(sparsity=0.8, start=0, stop=100, every=50)
+    >>> [recipe.step(net, step) for step in (0, 49, 50, 100)]
+    [0, 0, 70, 10]
+    """
+
+    sparsity: float
+    start: int
+    stop: int
+    every: int = 100
+    initial: float = 0.0
+    score: str | Callable = "magnitude"
+    scope: str = "global"
+
+    def __post_init__(self) -> None:
+        resolve(self.score)
+        if self.scope not in SCOPES or self.scope == "block":
+            raise UnknownNameError(f"GradualMagnitude has no scope {self.scope!r}. Known: global, local, neuron.")
+        check_fraction("sparsity", self.sparsity)
+        check_fraction("initial", self.initial)
+        if self.initial > self.sparsity:
+            raise InvalidValueError(f"initial is {self.initial}, above the final sparsity {self.sparsity}; lower it.")
+        if not 0 <= self.start < self.stop:
+            raise InvalidValueError(f"start is {self.start} and stop {self.stop}; give 0 <= start < stop.")
+        if not isinstance(self.every, Integral) or self.every < 1:
+            raise InvalidValueError(f"every is {self.every!r}; give a whole number, 1 or more.")
+
+    def target(self, step: int) -> float:
+        """Sparsity that the network should have after this step.
+
+        Examples
+        --------
+        >>> round(GradualMagnitude(sparsity=0.8, start=0, stop=100).target(50), 6)
+        0.7
+        """
+        return Cubic(self.initial, self.sparsity, begin=self.start, steps=self.stop - self.start)(step)
+
+    def step(self, net: Network, step: int) -> int:
+        """Prune the network if it is due at this step.
+
+        Parameters
+        ----------
+        net : Network
+            The network to prune.
+        step : int
+            Number of updates made so far.
+
+        Returns
+        -------
+        int
+            How many connections were removed.
+        """
+        dense = net.counters.setdefault("gradual_magnitude.connections", net.n_connections)
+        due = (step - self.start) % self.every == 0 or step == self.stop
+        if not (self.start <= step <= self.stop and due):
+            return 0
+        excess = net.n_connections - (dense - round(self.target(step) * dense))
+        if excess <= 0:
+            return 0
+        if self.scope == "global":
+            return prune_lowest(net, self.score, count=excess)
+        return prune_lowest(net, self.score, excess / net.n_connections, self.scope)

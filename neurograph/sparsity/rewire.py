@@ -1,0 +1,184 @@
+"""Prune and grow: a network that keeps its number of connections and changes where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..errors import InvalidValueError, UnknownNameError
+from .prune import check_fraction, choose, home_pairs
+from .scores import resolve
+
+if TYPE_CHECKING:
+    from ..graph import Connections, Group
+    from ..network import Network
+
+__all__ = ["GROWERS", "Rewire", "Rewired", "grow_random"]
+
+
+class Rewired(NamedTuple):
+    """What one rewiring did.
+
+    Attributes
+    ----------
+    removed : int
+        Number of connections that were removed.
+    grown : int
+        Number of connections that were grown; fewer than `removed` only where no free pair was left.
+
+    Examples
+    --------
+    >>> Rewired(removed=30, grown=30).grown
+    30
+    """
+
+    removed: int
+    grown: int
+
+
+def grow_random(net: Network, sources: Group, targets: Group, count: int, rng: np.random.Generator) -> Connections:
+    """Grow connections at places drawn uniformly from the free pairs that close no cycle.
+
+    Parameters
+    ----------
+    net : Network
+        The network to change.
+    sources, targets : Group
+        Where new connections may start and end.
+    count : int
+        How many to grow.
+    rng : numpy.random.Generator
+        Draws the places.
+
+    Returns
+    -------
+    Connections
+        The new ones, `count` or as many as there were free pairs.
+
+    Examples
+    --------
+    >>> import neurograph as ng
+    >>> net = ng.topologies.layered([4, 5, 3], density=0.5, seed=0)
+    >>> len(grow_random(net, net.groups["inputs"], net.groups["hidden 1"], 3, net.rng))
+    3
+    """
+    return net.grow(sources, targets, count, weight="zeros", rng=rng)
+
+
+GROWERS: dict[str, Callable] = {"random": grow_random}
+
+
+@dataclass(frozen=True)
+class Rewire:
+    """Every so many steps, remove the connections of lowest score and grow as many new ones.
+
+    Hand it to the Trainer as `rewire=`, or call `step` after every update. Connections with a delay are left alone.
+    A new connection may take the place of one that has just been removed, as in SET; it starts with fresh optimizer
+    state all the same.
+
+    Parameters
+    ----------
+    drop : str or function
+        Score whose lowest connections go: a name out of `SCORES`, or a function `(connections, rng) -> array`.
+    grow : str or function
+        Where new connections appear: "random", or a function `(net, sources, targets, count, rng) -> Connections`.
+    fraction : float or schedule
+        Share of the connections to replace, 0 to 1; a schedule is called with the step.
+    every : int
+        Number of steps between two rewirings.
+    scope : {"local", "global"}
+        "local": each pair of homes loses `fraction` of its connections and gets exactly as many new ones, so the
+        density of every pair of layers stays. "global": the lowest scores of the whole network go, and the new
+        connections may appear between any two neurons.
+    start, stop : int, int or None
+        Rewire at steps from `start` on and before `stop`; None never stops.
+    weight : str, number or function
+        Initializer of new connections. With "zeros" the network computes the same function after growing.
+
+    Raises
+    ------
+    UnknownNameError
+        The score, the way to grow or the scope is not known.
+    InvalidValueError
+        A number is out of range.
+
+    Examples
+    --------
+    >>> import neurograph as ng
+    >>> net = ng.topologies.layered([4, 5, 3], density=0.4, seed=0)
+    >>> ng.sparsity.Rewire(fraction=0.5, every=100).step(net, 100)
+    Rewired(removed=7, grown=7)
+    >>> net.n_connections
+    14
+    """
+
+    drop: str | Callable = "magnitude"
+    grow: str | Callable = "random"
+    fraction: float | Callable = 0.3
+    every: int = 200
+    scope: str = "local"
+    start: int = 0
+    stop: int | None = None
+    weight: Any = "zeros"
+
+    def __post_init__(self) -> None:
+        resolve(self.drop)
+        if not callable(self.grow) and self.grow not in GROWERS:
+            raise UnknownNameError(f"There is no way to grow {self.grow!r}. Known: {', '.join(GROWERS)}.")
+        if self.scope not in ("local", "global"):
+            raise UnknownNameError(f"Rewire has no scope {self.scope!r}. Known scopes: local, global.")
+        if not callable(self.fraction):
+            check_fraction("fraction", self.fraction)
+        if not isinstance(self.every, Integral) or self.every < 1:
+            raise InvalidValueError(f"every is {self.every!r}; give a whole number, 1 or more.")
+
+    def step(self, net: Network, step: int) -> Rewired:
+        """Rewire the network if it is due at this step.
+
+        Parameters
+        ----------
+        net : Network
+            The network to change.
+        step : int
+            Number of updates made so far.
+
+        Returns
+        -------
+        Rewired
+            How many connections were removed and grown; zeros when nothing was due.
+
+        Raises
+        ------
+        InvalidValueError
+            The schedule or the score gave unusable values; the network is as it was.
+        """
+        if step % self.every or step < self.start or (self.stop is not None and step >= self.stop):
+            return Rewired(0, 0)
+        fraction = self.fraction(step) if callable(self.fraction) else self.fraction
+        connections = net.connections
+        connections = connections[connections.delay == 0]
+        doomed = connections[choose(net, connections, self.drop, fraction, self.scope)]
+        places = self._places(net, doomed)
+        removed = net.prune(doomed)
+        grow = GROWERS[self.grow] if isinstance(self.grow, str) else self.grow
+        grown = 0
+        for sources, targets, count in places:
+            new = grow(net, sources, targets, count, net.rng)
+            new.initialize(self.weight)
+            grown += len(new)
+        return Rewired(removed, grown)
+
+    def _places(self, net: Network, doomed: Connections) -> list[tuple[Group, Group, int]]:
+        """(sources, targets, count) of every region that gets new connections."""
+        if self.scope == "global":
+            return [(net.neurons, net.neurons - net.inputs, len(doomed))]
+        pairs, counts = np.unique(home_pairs(doomed), return_counts=True)
+        homes = net.homes
+        return [
+            (homes[pair >> 32], homes[pair & 0xFFFFFFFF], count)
+            for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True)
+        ]

@@ -1,0 +1,161 @@
+"""Scores: how much each connection matters. Connections of the lowest score are removed first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InvalidValueError, UnknownNameError
+
+if TYPE_CHECKING:
+    from ..graph import Connections
+
+__all__ = ["SCORES", "evaluate", "gradient", "magnitude", "random", "resolve", "saliency"]
+
+
+def magnitude(conns: Connections, rng: np.random.Generator) -> np.ndarray:
+    """Absolute weight of each connection.
+
+    Parameters
+    ----------
+    conns : Connections
+        The connections to score, n of them.
+    rng : numpy.random.Generator
+        Not used; every score has this signature.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        The scores.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> magnitude(SimpleNamespace(weight=np.array([0.5, -2.0])), None)
+    array([0.5, 2. ])
+    """
+    return np.abs(conns.weight)
+
+
+def gradient(conns: Connections, rng: np.random.Generator) -> np.ndarray:
+    """Absolute gradient of the loss by each weight, from the last backward pass.
+
+    Parameters and result are those of `magnitude`.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> gradient(SimpleNamespace(grad=np.array([-0.1, 0.3])), None)
+    array([0.1, 0.3])
+    """
+    return np.abs(conns.grad)
+
+
+def saliency(conns: Connections, rng: np.random.Generator) -> np.ndarray:
+    """Absolute product of weight and gradient: the first-order change of the loss when the connection goes.
+
+    This is the score of Mozer & Smolensky (1988), "Skeletonization", taken for single weights as in Molchanov et al.
+    (2017), arXiv 1611.06440, equation 7. Parameters and result are those of `magnitude`.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> saliency(SimpleNamespace(weight=np.array([2.0, -1.0]), grad=np.array([0.25, 3.0])), None)
+    array([0.5, 3. ])
+    """
+    return np.abs(conns.weight * conns.grad)
+
+
+def random(conns: Connections, rng: np.random.Generator) -> np.ndarray:
+    """A uniform random number for each connection: the baseline that every other score has to beat.
+
+    Parameters and result are those of `magnitude`; `rng` is used.
+
+    Examples
+    --------
+    >>> random([None, None, None], np.random.default_rng(0)).shape
+    (3,)
+    """
+    return rng.random(len(conns))
+
+
+SCORES: dict[str, Callable] = {
+    "magnitude": magnitude,
+    "gradient": gradient,
+    "saliency": saliency,
+    "random": random,
+}
+
+
+def resolve(score: Any) -> Any:
+    """Return the function behind the name of a score; anything but a name is returned as it is.
+
+    Parameters
+    ----------
+    score : str, function or array
+        A name out of `SCORES`, or the score itself.
+
+    Raises
+    ------
+    UnknownNameError
+        No score has this name; the message lists those that exist.
+
+    Examples
+    --------
+    >>> resolve("magnitude") is magnitude
+    True
+    """
+    if not isinstance(score, str):
+        return score
+    if score not in SCORES:
+        raise UnknownNameError(f"There is no score {score!r}. Known scores: {', '.join(SCORES)}.")
+    return SCORES[score]
+
+
+def evaluate(score: Any, conns: Connections, rng: np.random.Generator) -> np.ndarray:
+    """Score connections by a name, a function or an array.
+
+    Parameters
+    ----------
+    score : str, function or array of shape (n,)
+        A name out of `SCORES`, a function `(conns, rng) -> array`, or the scores in the order of `conns`.
+    conns : Connections
+        The n connections to score.
+    rng : numpy.random.Generator
+        Handed to the function.
+
+    Returns
+    -------
+    ndarray of float, shape (n,)
+        The scores.
+
+    Raises
+    ------
+    UnknownNameError
+        No score has this name.
+    InvalidValueError
+        The scores have the wrong shape, are not real numbers, or contain NaN.
+
+    Examples
+    --------
+    >>> evaluate([3, 1], [None, None], None)
+    array([3., 1.])
+    """
+    score = resolve(score)
+    values = np.asarray(score(conns, rng) if callable(score) else score)
+    if values.shape != (len(conns),):
+        raise InvalidValueError(
+            f"The scores have shape {values.shape}; give one score for each of the {len(conns)} connections."
+        )
+    if values.dtype.kind not in "fiub":
+        raise InvalidValueError(f"The scores have dtype {values.dtype}; give real numbers.")
+    values = values.astype(np.result_type(values, np.float32), copy=False)
+    unordered = np.isnan(values)
+    if unordered.any():
+        raise InvalidValueError(
+            f"The score of {unordered.sum()} connections is NaN (first at index {unordered.argmax()}), so they have no "
+            "order. Replace the NaN, by 0 to remove these connections first."
+        )
+    return values

@@ -1,0 +1,86 @@
+"""A network as a dictionary of arrays and a little metadata, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import FileFormatError
+from .functions import activations, aggregations
+from .graph.views import Group
+
+if TYPE_CHECKING:
+    from .network import Network
+
+DERIVED = {"id", "source_place", "target_place", "parameter"}
+
+
+def to_arrays(net: Network) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Everything that makes the network, without the holes that edits left.
+
+    Connections are written target by target, in the order in which their row holds them, so that a loaded network adds
+    up each neuron in the same order and gives bit-identical predictions.
+    """
+    graph = net.graph
+    neurons = graph.neurons.live()
+    place = np.full(graph.neurons.size, -1, np.int64)
+    place[neurons] = np.arange(len(neurons))
+    connections = graph.incoming.of(neurons)
+    arrays = {f"neurons.{name}": graph.neurons[name][neurons] for name in graph.neurons.columns}
+    for name in graph.connections.columns:
+        if name not in DERIVED or name == "id":
+            arrays[f"connections.{name}"] = graph.connections[name][connections]
+    for end in ("source", "target"):
+        arrays[f"connections.{end}"] = place[graph.connections[end][connections]].astype(np.int32)
+    arrays["inputs"], arrays["outputs"] = place[graph.inputs], place[graph.outputs]
+    for i, group in enumerate(net.groups.values()):
+        arrays[f"groups.{i}"] = group.ids
+    meta = {
+        "dtype": net.dtype.name,
+        "backend": net.backend_name,
+        "seed": net.seed,
+        "rng": net.rng.bit_generator.state,
+        "counters": net.counters,
+        "groups": [{"name": group.name, "shape": list(group.shape)} for group in net.groups.values()],
+        "next_id": {"neurons": graph.neurons.next_id, "connections": graph.connections.next_id},
+        "n_homes": graph.n_homes,
+        # Codes are stored by name, so that a later version may number them as it likes.
+        "activations": {str(a.code): a.name for a in activations.ACTIVATIONS.values()},
+        "aggregations": {str(code): name for name, code in aggregations.AGGREGATIONS.items()},
+    }
+    return arrays, meta
+
+
+def from_arrays(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Network:
+    """The network that `to_arrays` described."""
+    from .network import Network
+
+    try:
+        net = Network(seed=meta["seed"], dtype=meta["dtype"], backend=meta["backend"])
+        net.rng.bit_generator.state = meta["rng"]
+        net.counters.update(meta["counters"])
+        _fill(net, arrays, meta)
+    except (KeyError, IndexError, TypeError) as error:
+        raise FileFormatError(f"the file does not hold a whole network ({error!r}); save it again") from error
+    return net
+
+
+def _fill(net: Network, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+    graph = net.graph
+    columns = {"neurons": {}, "connections": {}}
+    for key, array in arrays.items():
+        table, _, name = key.partition(".")
+        if table in columns:
+            columns[table][name] = array
+    codes = {int(code): activations.ACTIVATIONS[name].code for code, name in meta["activations"].items()}
+    kinds = {int(code): aggregations.AGGREGATIONS[name] for code, name in meta["aggregations"].items()}
+    neurons = columns["neurons"]
+    for name, renamed in (("activation", codes), ("aggregation", kinds)):
+        values, inverse = np.unique(neurons[name], return_inverse=True)
+        neurons[name] = np.array([renamed[int(value)] for value in values], np.int8)[inverse]
+    graph.restore(neurons, columns["connections"], meta["next_id"], meta["n_homes"])
+    graph.inputs, graph.outputs = arrays["inputs"], arrays["outputs"]
+    for i, described in enumerate(meta["groups"]):
+        shape = tuple(described["shape"])
+        net._groups[described["name"]] = Group(net, arrays[f"groups.{i}"], described["name"], shape)
