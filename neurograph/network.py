@@ -548,6 +548,9 @@ class Network:
     def read_last_pass(self, what: str, slot: int) -> np.ndarray:
         """``output`` or ``error`` of a neuron slot in the last pass, shape (batch,)."""
         require(self._pass is not None, "no pass was made yet; call predict or backward first")
+        require(
+            what != "error" or self._pass.differentiated, "the last pass was a prediction, which has no errors; call backward"
+        )
         return getattr(self._pass, what)(slot)
 
     def first_nonfinite(self) -> tuple[int, str] | None:

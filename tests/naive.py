@@ -97,7 +97,7 @@ def aggregate_derivative(kind, values):
     if kind == "sum":
         return [1.0] * n
     if kind == "mean":
-        return [1.0 / n] * n
+        return [1.0 / n for _ in values]
     if kind == "product":
         return [math.prod(values[:i] + values[i + 1 :]) for i in range(n)]
     best = {"max": max, "min": min}[kind](values) if values else 0.0

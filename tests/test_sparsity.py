@@ -327,6 +327,7 @@ def test_growing_by_a_function():
         ({"scope": "neuron"}, ng.UnknownNameError, "local, global"),
         ({"fraction": -0.1}, ng.InvalidValueError, "-0.1"),
         ({"every": 0}, ng.InvalidValueError, "every is 0"),
+        ({"stop": 1.5}, ng.InvalidValueError, "stop is 1.5"),
     ],
 )
 def test_rewire_refuses_bad_arguments(options, error, words):
@@ -400,7 +401,8 @@ def test_gradual_magnitude_counts_from_the_beginning_after_loading(tmp_path):
     [
         ({"sparsity": 1.1}, "sparsity is 1.1"),
         ({"initial": 0.95}, "initial"),
-        ({"start": 10, "stop": 10}, "start < stop"),
+        ({"start": 10, "stop": 10}, "start has to come first"),
+        ({"start": -1}, "start is -1"),
         ({"every": 0}, "every"),
         ({"scope": "block"}, "global, local, neuron"),
         ({"score": "size"}, "magnitude"),

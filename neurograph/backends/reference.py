@@ -24,6 +24,7 @@ class Pass:
         shape = (plan.graph.neurons.size, batch)
         self.y, self.z, self.delta = (np.zeros(shape, plan.graph.dtype) for _ in range(3))
         self._plan = plan
+        self.differentiated = False
 
     @property
     def outputs(self) -> np.ndarray:
@@ -70,6 +71,7 @@ def backward(plan: Plan, run: Pass, gradient: np.ndarray) -> None:
             run.delta[of_code] = by_output[of_code] * slope
         neurons["bias_grad"][rows] = run.delta[rows].sum(axis=1)
         _spread(plan, rows, run, by_output)
+    run.differentiated = True
 
 
 def _generations(plan: Plan) -> list[np.ndarray]:

@@ -144,7 +144,7 @@ def rmsprop(
     grad = grad + weight_decay * value
     square *= alpha
     square += (1.0 - alpha) * grad * grad
-    change = grad / (np.sqrt(square) + eps)
+    change: FloatArray = grad / (np.sqrt(square) + eps)
     if velocity is not None:
         velocity *= momentum
         velocity += change

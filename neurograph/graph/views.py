@@ -66,7 +66,8 @@ class Neuron:
     @property
     def activation(self) -> str | tuple[str, float]:
         """Name of the activation, or a pair (name, parameter)."""
-        return activations.spec(self._column("activation"), self._column("activation_parameter"))
+        parameter = self._network.graph.neurons["activation_parameter"][self.slot]
+        return activations.spec(self._column("activation"), parameter)
 
     @activation.setter
     def activation(self, value: str | tuple[str, float]) -> None:
@@ -279,7 +280,7 @@ class Group:
     @property
     def activation(self) -> np.ndarray:
         """Activations of the members, an object array of names or (name, parameter); assign one or one per neuron."""
-        columns = self._column("activation").tolist(), self._column("activation_parameter").tolist()
+        columns = self._column("activation").tolist(), self._column("activation_parameter")
         return _objects([activations.spec(code, parameter) for code, parameter in zip(*columns, strict=True)])
 
     @activation.setter

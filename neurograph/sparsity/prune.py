@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InvalidValueError, UnknownNameError
+from ..errors import UnknownNameError
+from .checks import check_fraction, check_whole
 from .scores import evaluate
 from .select import lowest, lowest_in_regions
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..graph import Connections
     from ..network import Network
 
-__all__ = ["SCOPES", "check_fraction", "choose", "prune_lowest"]
+__all__ = ["SCOPES", "choose", "home_pairs", "prune_lowest"]
 
 SCOPES = ("global", "local", "neuron", "block")
 
@@ -110,10 +110,9 @@ def choose(
         raise UnknownNameError(f"There is no scope {scope!r}. Known scopes: {', '.join(SCOPES)}.")
     if count is None:
         check_fraction("fraction", fraction)
-    elif not isinstance(count, Integral) or count < 0:
-        raise InvalidValueError(f"count is {count!r}; give a whole number, 0 or more.")
-    if not isinstance(block, Integral) or block < 1:
-        raise InvalidValueError(f"block is {block!r}; give a whole number, 1 or more.")
+    else:
+        check_whole("count", count, 0)
+    check_whole("block", block, 1)
 
     scores, ids = evaluate(score, connections, net.rng), connections.id
     if scope == "global":
@@ -140,17 +139,6 @@ def home_pairs(connections: Connections) -> np.ndarray:
     array([0, 1])
     """
     return (connections.source_home.astype(np.int64) << 32) | connections.target_home
-
-
-def check_fraction(name: str, value: Any) -> None:
-    """Raise InvalidValueError unless the argument `name` has a value from 0 to 1.
-
-    Examples
-    --------
-    >>> check_fraction("fraction", 0.5)
-    """
-    if not isinstance(value, Real) or not 0 <= value <= 1:
-        raise InvalidValueError(f"{name} is {value!r}; give a number from 0 to 1.")
 
 
 def _count(size: int, fraction: float, count: int | None) -> int:

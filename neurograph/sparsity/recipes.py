@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidValueError, UnknownNameError
 from ..functions.schedules import Cubic
-from .prune import SCOPES, check_fraction, prune_lowest
+from .checks import check_fraction, check_whole
+from .prune import SCOPES, prune_lowest
 from .rewire import Rewire
 from .scores import resolve
 
@@ -110,10 +110,11 @@ class GradualMagnitude:
         check_fraction("initial", self.initial)
         if self.initial > self.sparsity:
             raise InvalidValueError(f"initial is {self.initial}, above the final sparsity {self.sparsity}; lower it.")
-        if not 0 <= self.start < self.stop:
-            raise InvalidValueError(f"start is {self.start} and stop {self.stop}; give 0 <= start < stop.")
-        if not isinstance(self.every, Integral) or self.every < 1:
-            raise InvalidValueError(f"every is {self.every!r}; give a whole number, 1 or more.")
+        check_whole("start", self.start, 0)
+        check_whole("stop", self.stop, 1)
+        if self.start >= self.stop:
+            raise InvalidValueError(f"start is {self.start} and stop {self.stop}; start has to come first.")
+        check_whole("every", self.every, 1)
 
     def target(self, step: int) -> float:
         """Sparsity that the network should have after this step.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..errors import InvalidValueError, UnknownNameError
-from .prune import check_fraction, choose, home_pairs
+from ..errors import UnknownNameError
+from .checks import check_fraction, check_whole
+from .prune import choose, home_pairs
 from .scores import resolve
 
 if TYPE_CHECKING:
@@ -133,8 +133,10 @@ class Rewire:
             raise UnknownNameError(f"Rewire has no scope {self.scope!r}. Known scopes: local, global.")
         if not callable(self.fraction):
             check_fraction("fraction", self.fraction)
-        if not isinstance(self.every, Integral) or self.every < 1:
-            raise InvalidValueError(f"every is {self.every!r}; give a whole number, 1 or more.")
+        check_whole("every", self.every, 1)
+        check_whole("start", self.start, 0)
+        if self.stop is not None:
+            check_whole("stop", self.stop, 0)
 
     def step(self, net: Network, step: int) -> Rewired:
         """Rewire the network if it is due at this step.

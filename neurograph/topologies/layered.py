@@ -1,8 +1,9 @@
 """Layered networks: every layer feeds the next one."""
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
+
+import numpy as np
 
 from ..errors import InvalidValueError
 from ..network import Network
@@ -58,7 +59,7 @@ def layered(
     (23820, 3)
     """
     sizes = list(sizes)
-    if len(sizes) < 2 or not all(isinstance(size, Integral) and size > 0 for size in sizes):
+    if len(sizes) < 2 or not all(isinstance(size, int | np.integer) and size > 0 for size in sizes):
         raise InvalidValueError(f"sizes is {sizes}; give two or more whole numbers above 0, inputs first.")
     net = Network(seed=seed, dtype=dtype, backend=backend)
     layers = [net.add_inputs(sizes[0], name="inputs")]

@@ -8,6 +8,7 @@ A running mean whose gradient has become zero shrinks until it sticks at a denor
 rounds to itself), and arithmetic on those is several times slower for ever after. Such a mean is set to zero.
 """
 
+import threading
 from functools import partial
 
 import numba
@@ -28,6 +29,9 @@ _pjit = partial(_jit, parallel=True)
 CHUNK = 16_384
 # A parallel region costs about 3 microseconds, as much as a serial update of this many parameters.
 SERIAL_BELOW = 20_000
+
+# numba's simplest threading layer aborts the process when two Python threads are in parallel regions, of any kernels.
+one_at_a_time = threading.Lock()
 
 
 @_jit
@@ -97,7 +101,7 @@ def _rmsprop_chunks(value, grad, square, lr, alpha, rest, eps, weight_decay):
 
 
 @_jit
-def _rmsprop_momentum(value, grad, square, velocity, lr, alpha, rest, eps, momentum, weight_decay):
+def _rmsprop_momentum(value, grad, square, velocity, momentum, lr, alpha, rest, eps, weight_decay):
     tiny = np.finfo(value.dtype).tiny
     for i in range(value.size):
         g = grad[i] + weight_decay * value[i]
@@ -109,46 +113,46 @@ def _rmsprop_momentum(value, grad, square, velocity, lr, alpha, rest, eps, momen
 
 
 @_pjit
-def _rmsprop_momentum_chunks(value, grad, square, velocity, lr, alpha, rest, eps, momentum, weight_decay):
+def _rmsprop_momentum_chunks(value, grad, square, velocity, momentum, lr, alpha, rest, eps, weight_decay):
     for chunk in numba.prange((value.size + CHUNK - 1) // CHUNK):
         a, b = chunk * CHUNK, min((chunk + 1) * CHUNK, value.size)
         _rmsprop_momentum(
-            value[a:b], grad[a:b], square[a:b], velocity[a:b], lr, alpha, rest, eps, momentum, weight_decay
+            value[a:b], grad[a:b], square[a:b], velocity[a:b], momentum, lr, alpha, rest, eps, weight_decay
         )
+
+
+def _run(serial, parallel, value, *rest):
+    if value.size < SERIAL_BELOW:
+        serial(value, *rest)
+    else:
+        with one_at_a_time:
+            parallel(value, *rest)
 
 
 def sgd(value, grad, velocity, lr, momentum, nesterov, weight_decay):
     """See `neurograph.backends.updates.sgd`."""
     real = value.dtype.type
-    large = value.size >= SERIAL_BELOW
+    lr, momentum, weight_decay = real(lr), real(momentum), real(weight_decay)
     if velocity is None:
-        (_descend_chunks if large else _descend)(value, grad, real(lr), real(weight_decay))
+        _run(_descend, _descend_chunks, value, grad, lr, weight_decay)
     else:
-        kernel = _momentum_chunks if large else _momentum
-        kernel(value, grad, velocity, real(lr), real(momentum), bool(nesterov), real(weight_decay))
+        _run(_momentum, _momentum_chunks, value, grad, velocity, lr, momentum, bool(nesterov), weight_decay)
 
 
 def adam(value, grad, m, v, step, lr, beta1, beta2, eps, weight_decay, decoupled):
     """See `neurograph.backends.updates.adam`."""
-    real = value.dtype.type
     # The scalars are combined in double precision first, as PyTorch does.
-    rate = real(lr / (1.0 - beta1**step))
-    scale = real((1.0 - beta2**step) ** -0.5)
+    rate, scale = lr / (1.0 - beta1**step), (1.0 - beta2**step) ** -0.5
     decay, shrink = (0.0, 1.0 - lr * weight_decay) if decoupled else (weight_decay, 1.0)
-    kernel = _adam_chunks if value.size >= SERIAL_BELOW else _adam
-    kernel(
-        value, grad, m, v, rate, real(beta1), real(1.0 - beta1), real(beta2), real(1.0 - beta2), scale, real(eps),
-        real(decay), real(shrink),
-    )  # fmt: skip
+    scalars = (rate, beta1, 1.0 - beta1, beta2, 1.0 - beta2, scale, eps, decay, shrink)
+    _run(_adam, _adam_chunks, value, grad, m, v, *map(value.dtype.type, scalars))
 
 
 def rmsprop(value, grad, square, velocity, lr, alpha, eps, momentum, weight_decay):
     """See `neurograph.backends.updates.rmsprop`."""
     real = value.dtype.type
-    large = value.size >= SERIAL_BELOW
-    lr, rest, alpha, eps, weight_decay = real(lr), real(1.0 - alpha), real(alpha), real(eps), real(weight_decay)
+    scalars = tuple(map(real, (lr, alpha, 1.0 - alpha, eps, weight_decay)))
     if velocity is None:
-        (_rmsprop_chunks if large else _rmsprop)(value, grad, square, lr, alpha, rest, eps, weight_decay)
+        _run(_rmsprop, _rmsprop_chunks, value, grad, square, *scalars)
     else:
-        kernel = _rmsprop_momentum_chunks if large else _rmsprop_momentum
-        kernel(value, grad, square, velocity, lr, alpha, rest, eps, real(momentum), weight_decay)
+        _run(_rmsprop_momentum, _rmsprop_momentum_chunks, value, grad, square, velocity, real(momentum), *scalars)

@@ -1,0 +1,105 @@
+"""The numba backend: samples in panels, compiled row loops, as many threads as numba is set to."""
+
+from __future__ import annotations
+
+import threading
+
+import numba
+import numpy as np
+
+from ...plan import MEAN, Plan
+from . import kernels
+from .updates import adam, rmsprop, sgd
+
+__all__ = ["Pass", "adam", "backward", "forward", "rmsprop", "sgd"]
+
+# One pass at a time: numba's simplest threading layer aborts the process when two Python threads enter parallel regions.
+_one_at_a_time = threading.Lock()
+
+
+class Pass:
+    """Activations of a batch in panels and, once `backward` ran, the gradients by each neuron's input z."""
+
+    def __init__(self, plan: Plan, batch: int, reuse: Pass | None):
+        dtype = plan.graph.dtype
+        lanes = kernels.lanes_of(dtype, wide=False)
+        if batch > lanes:
+            lanes = kernels.lanes_of(dtype, wide=True)
+        panels = -(-batch // lanes)
+        n, q = plan.graph.neurons.size, plan.n_special
+        shapes = {"acts": (panels, n, lanes), "delta": (panels, n, lanes), "z": (panels, n, lanes)}
+        shapes |= {"kept": (panels, q, 2, lanes), "delta_special": (panels, q, lanes)}
+        old = reuse._buffers if isinstance(reuse, Pass) else {}
+        self._shapes, self._dtype = shapes, dtype
+        # Fresh pages cost more than the arithmetic of a small batch: take over what fits.
+        self._buffers = {k: a for k, a in old.items() if a.shape == shapes[k] and a.dtype == dtype}
+        self._plan, self._batch = plan, batch
+        self._divisor: np.ndarray | None = None
+        self.differentiated = False
+
+    def buffer(self, name: str) -> np.ndarray:
+        """An array of the pass, made when first asked for."""
+        if name not in self._buffers:
+            self._buffers[name] = np.zeros(self._shapes[name], self._dtype)
+        return self._buffers[name]
+
+    @property
+    def outputs(self) -> np.ndarray:
+        """(batch, n_outputs)."""
+        return self.activations(self._plan.outputs)
+
+    def activations(self, slots: np.ndarray) -> np.ndarray:
+        """(batch, len(slots))."""
+        matrix = np.empty((self._batch, len(slots)), self._dtype)
+        kernels.from_panels(self.buffer("acts"), slots.astype(np.int32, copy=False), matrix)
+        return matrix
+
+    def output(self, slot: int) -> np.ndarray:
+        """(batch,)."""
+        return self.buffer("acts")[:, slot].ravel()[: self._batch].copy()
+
+    def error(self, slot: int) -> np.ndarray:
+        """(batch,)."""
+        q = self._plan.special[slot]
+        rows = self.buffer("delta_special")[:, q] if q >= 0 else self.buffer("delta")[:, slot]
+        scale = 1 if self._divisor is None else self._divisor[slot]
+        return rows.ravel()[: self._batch] * scale
+
+
+def forward(plan: Plan, X: np.ndarray, keep: bool = True, reuse: Pass | None = None) -> Pass:
+    """Run a batch X of shape (batch, n_inputs); ``keep`` what `backward` needs, ``reuse`` the memory of an older pass."""
+    run = Pass(plan, len(X), reuse)
+    graph, neurons = plan.graph, plan.graph.neurons
+    acts, keep_z = run.buffer("acts"), keep and plan.needs_preactivation
+    z = run.buffer("z") if keep_z else acts
+    with _one_at_a_time:
+        kernels.to_panels(X, plan.inputs, acts)
+        kernels.forward(
+            plan.rows, plan.offsets, plan.incoming_work, numba.get_num_threads(), *graph.incoming.rows,
+            graph.connections["weight"], neurons["activation"], neurons["activation_parameter"], neurons["aggregation"],
+            neurons["bias"], plan.special, acts, z, keep_z, run.buffer("kept"),
+        )  # fmt: skip
+    return run
+
+
+def backward(plan: Plan, run: Pass, gradient: np.ndarray) -> None:
+    """Fill ``grad`` of the connections and ``bias_grad`` of the neurons from the outputs' gradient (batch, n_outputs)."""
+    graph, neurons = plan.graph, plan.graph.neurons
+    acts = run.buffer("acts")
+    places = np.arange(len(plan.outputs), dtype=np.int32)
+    output = np.full(neurons.size, -1, np.int32)
+    output[plan.outputs] = places
+    by_output = np.empty((acts.shape[0], len(places), acts.shape[2]), graph.dtype)
+    if plan.has_mean:
+        fan_in = np.maximum(graph.incoming.length[: neurons.size], 1)
+        run._divisor = np.where(neurons["aggregation"] == MEAN, fan_in, 1).astype(graph.dtype)
+    z = run.buffer("z") if plan.needs_preactivation else acts
+    with _one_at_a_time:
+        kernels.to_panels(np.ascontiguousarray(gradient), places, by_output)
+        kernels.backward(
+            plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, numba.get_num_threads(),
+            *graph.outgoing.rows, graph.incoming.length, graph.connections["weight"], graph.connections["grad"],
+            neurons["activation"], neurons["activation_parameter"], neurons["aggregation"], neurons["bias_grad"],
+            plan.special, output, by_output, acts, z, run.buffer("kept"), run.buffer("delta"), run.buffer("delta_special"),
+        )  # fmt: skip
+    run.differentiated = True

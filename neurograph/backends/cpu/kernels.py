@@ -1,0 +1,637 @@
+"""The compiled passes over a plan: panels of samples, accumulators in vector registers, a fused backward.
+
+Activations are stored as ``acts[panel, neuron slot, lane]`` with `lanes` samples a panel, so that a neuron's row is a
+contiguous run of vector registers and a panel stays in cache.
+
+- Forward walks the connections by target: the sums of one target stay in registers for the whole row; each connection
+  costs one broadcast of its weight and, per register, one load and one multiply-add.
+- Backward walks them by source and is fused: one load of the target's delta feeds two multiply-adds, one for the
+  gradient of the source's output and one for the gradient of the weight. A source belongs to one thread, so there are no
+  atomics and no scatter, and the results do not depend on the number of threads.
+
+Numba's vectoriser does not keep accumulators in registers over a loop, so the two row loops are written with LLVM vector
+types. Each has a scalar twin, which runs where numba's compiler is switched off. Everything compiled lives in this one
+file, options included, because numba's disk cache does not notice changes elsewhere.
+"""
+
+import math
+from functools import partial
+
+import llvmlite.binding
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ...functions.activations import ACTIVATIONS, EXP_LIMIT, LELU_SLOPE, LOG_FLOOR, SELU_ALPHA, SELU_SCALE
+from ...functions.aggregations import AGGREGATIONS
+
+# Sums may be reassociated; NaN and infinity keep their meaning.
+jit = partial(
+    numba.njit, cache=True, nogil=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "afn", "reassoc"}
+)
+parallel_jit = partial(jit, parallel=True)
+
+
+def _register_bytes() -> int:
+    features = llvmlite.binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64
+    return 32 if features.get("avx2") else 16
+
+
+REGISTER_BYTES = _register_bytes()
+WIDE = 4  # accumulators a row: with the source's own outputs they fill half of 16 registers in the backward loop
+SERIAL_WORK = 6000  # connections times panels below which a parallel region costs more than it saves
+
+SUM, MEAN, PRODUCT, MAX, MIN = (AGGREGATIONS[name] for name in ("sum", "mean", "product", "max", "min"))
+(
+    IDENTITY, RELU, LEAKY_RELU, CLIPPED_RELU, ELU, GELU, SILU, SIGMOID, TANH, SOFTPLUS, SIN, GAUSS, STEP, ABS, SQUARE,
+    CLAMPED, HAT, SELU, LELU, INV, LOG, EXP, CUBE,
+) = (activation.code for activation in ACTIVATIONS.values())  # fmt: skip
+# Where the clipping of `exp` shows in its output, less a margin for the last bits of two implementations of exp.
+EXP_HIGH, EXP_LOW = math.exp(EXP_LIMIT) * (1 - 1e-6), math.exp(-EXP_LIMIT) * (1 + 1e-6)
+
+
+def lanes_of(dtype: np.dtype, wide: bool) -> int:
+    """Samples a panel: ``WIDE`` registers, or one where the batch is small."""
+    return REGISTER_BYTES // np.dtype(dtype).itemsize * (WIDE if wide else 1)
+
+
+# -- row loops in vector registers ---------------------------------------------------------------------------------------
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
+
+
+class _Emit:
+    """The few vector instructions that the row loops need, on top of an llvmlite builder."""
+
+    def __init__(self, context, builder, dtype):
+        self.context, self.builder = context, builder
+        self.scalar = ir.FloatType() if dtype == types.float32 else ir.DoubleType()
+        self.width = REGISTER_BYTES // (4 if dtype == types.float32 else 8)
+        self.vector = ir.VectorType(self.scalar, self.width)
+        suffix = f"v{self.width}f{32 if dtype == types.float32 else 64}"
+        # llvmlite's declare_intrinsic does not name vector types, so the intrinsics are declared by hand.
+        declare = partial(cgutils.get_or_insert_function, builder.module)
+        self._fma = declare(ir.FunctionType(self.vector, [self.vector] * 3), f"llvm.fma.{suffix}")
+        self._sum = declare(ir.FunctionType(self.scalar, [self.scalar, self.vector]), f"llvm.vector.reduce.fadd.{suffix}")
+
+    def row(self, array_type, array, panel, row, registers):
+        """Pointer to ``array[panel, row, 0]``."""
+        fields = self.context.make_array(array_type)(self.context, self.builder, array)
+        rows = cgutils.unpack_tuple(self.builder, fields.shape)[1]
+        index = self.builder.add(self.builder.mul(panel, rows), row)
+        lanes = ir.Constant(I64, registers * self.width)
+        return self.builder.gep(fields.data, [self.builder.mul(index, lanes)])
+
+    def data(self, array_type, array):
+        return self.context.make_array(array_type)(self.context, self.builder, array).data
+
+    def splat(self, value):
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, value, ir.Constant(I32, 0))
+        return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, self.width), [0] * self.width))
+
+    @property
+    def zero(self):
+        return ir.Constant(self.vector, [0.0] * self.width)
+
+    def _at(self, pointer, i):
+        step = ir.Constant(I64, i * self.width)
+        return self.builder.bitcast(self.builder.gep(pointer, [step]), self.vector.as_pointer())
+
+    def load(self, pointer, i):
+        return self.builder.load(self._at(pointer, i), align=self.scalar_bytes)
+
+    def store(self, value, pointer, i):
+        self.builder.store(value, self._at(pointer, i), align=self.scalar_bytes)
+
+    @property
+    def scalar_bytes(self):
+        return 4 if isinstance(self.scalar, ir.FloatType) else 8
+
+    def fma(self, a, b, c):
+        return self.builder.call(self._fma, [a, b, c])
+
+    def sum(self, vector):
+        start = ir.Constant(self.scalar, 0.0)
+        return self.builder.call(self._sum, [start, vector], fastmath=("reassoc", "nsz", "contract"))
+
+    def index(self, pointer, k):
+        return self.builder.sext(self.builder.load(self.builder.gep(pointer, [k])), I64)
+
+    def loop(self, start, stop, seeds):
+        """Open ``for k in range(start, stop)`` that carries vectors; returns ``(k, carried, close)``."""
+        builder, entry = self.builder, self.builder.block
+        head, body, end = (builder.append_basic_block(name) for name in ("head", "body", "end"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        k = builder.phi(I64)
+        k.add_incoming(start, entry)
+        carried = [builder.phi(self.vector) for _ in seeds]
+        for phi, seed in zip(carried, seeds, strict=True):
+            phi.add_incoming(seed, entry)
+        builder.cbranch(builder.icmp_signed("<", k, stop), body, end)
+        builder.position_at_end(body)
+
+        def close(values):
+            k.add_incoming(builder.add(k, ir.Constant(I64, 1)), builder.block)
+            for phi, value in zip(carried, values, strict=True):
+                phi.add_incoming(value, builder.block)
+            builder.branch(head)
+            builder.position_at_end(end)
+
+        return k, carried, close
+
+
+def _gather_of(registers):
+    @intrinsic
+    def gather(typing, weight, other, slot, k0, k1, acts, panel, row, seed):
+        signature = types.void(weight, other, slot, types.int64, types.int64, acts, types.int64, types.int64, acts.dtype)
+
+        def codegen(context, builder, signature, arguments):
+            weight, other, slot, k0, k1, acts, panel, row, seed = arguments
+            t_weight, t_other, t_slot, *_, t_acts, _, _, _ = signature.args
+            emit = _Emit(context, builder, t_acts.dtype)
+            weight, other, slot = emit.data(t_weight, weight), emit.data(t_other, other), emit.data(t_slot, slot)
+            base = emit.row(t_acts, acts, panel, ir.Constant(I64, 0), registers)
+            out = emit.row(t_acts, acts, panel, row, registers)
+            lanes = ir.Constant(I64, registers * emit.width)
+            k, sums, close = emit.loop(k0, k1, [emit.splat(seed)] * registers)
+            w = emit.splat(builder.load(builder.gep(weight, [emit.index(slot, k)])))
+            source = builder.gep(base, [builder.mul(emit.index(other, k), lanes)])
+            close([emit.fma(w, emit.load(source, i), sums[i]) for i in range(registers)])
+            for i in range(registers):
+                emit.store(sums[i], out, i)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return gather
+
+
+def _scatterless_of(registers, by_source):
+    """The fused backward row; without ``by_source`` only the weights' gradients, as connections from inputs need."""
+
+    @intrinsic
+    def backward(typing, weight, grad, other, slot, k0, k1, acts, delta, panel, row, first):
+        signature = types.void(
+            weight, grad, other, slot, types.int64, types.int64, acts, delta, types.int64, types.int64, types.boolean
+        )
+
+        def codegen(context, builder, signature, arguments):
+            weight, grad, other, slot, k0, k1, acts, delta, panel, row, first = arguments
+            t_weight, t_grad, t_other, t_slot, _, _, t_acts, t_delta, *_ = signature.args
+            emit = _Emit(context, builder, t_acts.dtype)
+            weight, grad = emit.data(t_weight, weight), emit.data(t_grad, grad)
+            other, slot = emit.data(t_other, other), emit.data(t_slot, slot)
+            source = emit.row(t_acts, acts, panel, row, registers)
+            base = emit.row(t_delta, delta, panel, ir.Constant(I64, 0), registers)
+            out = emit.row(t_delta, delta, panel, row, registers)
+            lanes = ir.Constant(I64, registers * emit.width)
+            own = [emit.load(source, i) for i in range(registers)]
+            k, sums, close = emit.loop(k0, k1, [emit.zero] * (registers if by_source else 0))
+            new = sums
+            c = emit.index(slot, k)
+            target = builder.gep(base, [builder.mul(emit.index(other, k), lanes)])
+            deltas = [emit.load(target, i) for i in range(registers)]
+            # Two chains of multiply-adds: one would wait for itself.
+            dots = [emit.zero, emit.zero]
+            for i in range(registers):
+                dots[i % 2] = emit.fma(own[i], deltas[i], dots[i % 2])
+            cell = builder.gep(grad, [c])
+            before = builder.select(first, ir.Constant(emit.scalar, 0.0), builder.load(cell))
+            builder.store(builder.fadd(before, emit.sum(builder.fadd(dots[0], dots[1]))), cell)
+            if by_source:
+                w = emit.splat(builder.load(builder.gep(weight, [c])))
+                new = [emit.fma(w, deltas[i], sums[i]) for i in range(registers)]
+            close(new)
+            for i, value in enumerate(sums):
+                emit.store(value, out, i)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return backward
+
+
+def _gather_twin(weight, other, slot, k0, k1, acts, panel, row, seed):
+    acts[panel, row] = seed
+    for k in range(k0, k1):
+        acts[panel, row] += weight[slot[k]] * acts[panel, other[k]]
+
+
+def _backward_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first):
+    _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
+    delta[panel, row] = 0
+    for k in range(k0, k1):
+        delta[panel, row] += weight[slot[k]] * delta[panel, other[k]]
+
+
+def _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first):
+    for k in range(k0, k1):
+        before = 0 if first else grad[slot[k]]
+        grad[slot[k]] = before + np.dot(acts[panel, row], delta[panel, other[k]])
+
+
+if numba.config.DISABLE_JIT:
+    gather_wide = gather_narrow = _gather_twin
+    backward_wide = backward_narrow = _backward_twin
+    grad_wide = grad_narrow = _grad_twin
+else:
+    gather_wide, gather_narrow = _gather_of(WIDE), _gather_of(1)
+    backward_wide, backward_narrow = _scatterless_of(WIDE, True), _scatterless_of(1, True)
+    grad_wide, grad_narrow = _scatterless_of(WIDE, False), _scatterless_of(1, False)
+
+
+# -- one neuron ----------------------------------------------------------------------------------------------------------
+
+
+@jit
+def activate(code, a, row):
+    """Apply an activation with parameter ``a`` to a row of lanes, in place."""
+    zero = row.dtype.type(0)
+    if code == RELU:  # the commonest has a loop that vectorises
+        for i in range(row.shape[0]):
+            row[i] = max(row[i], zero)
+    else:
+        for i in range(row.shape[0]):
+            row[i] = value(code, a, row[i], zero, row.dtype.type(1))
+
+
+@jit
+def value(code, a, x, zero, one):
+    """An activation at x; ``zero`` and ``one`` carry the dtype, for a float64 literal would widen float32."""
+    if code == LEAKY_RELU:
+        return x if x > zero else a * x
+    elif code == CLIPPED_RELU:
+        return min(max(x, zero), a)
+    elif code == ELU:
+        return x if x > zero else a * math.expm1(x)
+    elif code == GELU:
+        return type(one)(0.5 * x * math.erfc(-x * math.sqrt(0.5)))
+    elif code == SILU:
+        return x * sigmoid(x, one)
+    elif code == SIGMOID:
+        return sigmoid(x, one)
+    elif code == TANH:
+        return math.tanh(x)
+    elif code == SOFTPLUS:
+        return max(x, zero) + math.log1p(math.exp(-abs(x)))
+    elif code == SIN:
+        return math.sin(x)
+    elif code == GAUSS:
+        return math.exp(-(x * x))
+    elif code == STEP:
+        return one if x > zero else zero
+    elif code == ABS:
+        return abs(x)
+    elif code == SQUARE:
+        return x * x
+    elif code == CLAMPED:
+        return min(max(x, -one), one)
+    elif code == HAT:
+        return max(one - abs(x), zero)
+    elif code == SELU:
+        return type(one)(SELU_SCALE * (x if x > zero else SELU_ALPHA * math.expm1(x)))
+    elif code == LELU:
+        return x if x > zero else type(one)(LELU_SLOPE * x)
+    elif code == INV:
+        return one / x if x != zero else zero
+    elif code == LOG:
+        return math.log(max(x, type(one)(LOG_FLOOR)))
+    elif code == EXP:
+        return math.exp(min(max(x, type(one)(-EXP_LIMIT)), type(one)(EXP_LIMIT)))
+    elif code == CUBE:
+        return x * x * x
+    return x
+
+
+@jit
+def sigmoid(x, one):
+    """Logistic function without overflow."""
+    small = math.exp(-abs(x))
+    return one / (one + small) if x >= 0 else small / (one + small)
+
+
+@jit
+def differentiate(code, a, y, z, delta):
+    """Multiply a row of lanes of ``delta`` by the activation's derivative at input z and output y, in place."""
+    zero = y.dtype.type(0)
+    if code == RELU:
+        for i in range(y.shape[0]):
+            delta[i] = delta[i] if y[i] > zero else zero
+    else:
+        for i in range(y.shape[0]):
+            delta[i] *= slope(code, a, y[i], z[i], zero, y.dtype.type(1))
+
+
+@jit
+def slope(code, a, y, z, zero, one):
+    """Derivative of an activation at input z and output y; z counts only where the plan keeps it."""
+    if code == LEAKY_RELU:
+        return one if y > zero else a
+    elif code == CLIPPED_RELU:
+        return one if y > zero and y < a else zero
+    elif code == ELU:
+        return one if y > zero else y + a
+    elif code == GELU:
+        density = math.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+        return type(one)(0.5 * math.erfc(-z * math.sqrt(0.5)) + z * density)
+    elif code == SILU:
+        s = sigmoid(z, one)
+        return s * (one + z * (one - s))
+    elif code == SIGMOID:
+        return y * (one - y)
+    elif code == TANH:
+        return one - y * y
+    elif code == SOFTPLUS:
+        return sigmoid(z, one)
+    elif code == SIN:
+        return math.cos(z)
+    elif code == GAUSS:
+        return -(z + z) * y
+    elif code == STEP:
+        return zero
+    elif code == ABS:
+        return one if z > zero else (-one if z < zero else zero)
+    elif code == SQUARE:
+        return z + z
+    elif code == CLAMPED:
+        return one if abs(y) < one else zero
+    elif code == HAT:
+        return (zero if abs(z) >= one else -one) if z > zero else (one if z < zero and z > -one else zero)
+    elif code == SELU:
+        return type(one)(SELU_SCALE if y > zero else y + SELU_SCALE * SELU_ALPHA)
+    elif code == LELU:
+        return one if y > zero else type(one)(LELU_SLOPE)
+    elif code == INV:
+        return -(y * y)
+    elif code == LOG:
+        return one / z if z > type(one)(LOG_FLOOR) else zero
+    elif code == EXP:
+        return y if y > type(one)(EXP_LOW) and y < type(one)(EXP_HIGH) else zero
+    elif code == CUBE:
+        return (one + one + one) * z * z
+    return one
+
+
+@jit
+def aggregate_special(kind, k0, k1, other, slot, weight, acts, panel, row, kept):
+    """Product, max or min of a target's terms, and what its gradient needs: ``kept[0]`` and ``kept[1]``, over lanes.
+
+    Product: the product of the terms that are not zero, and how many are zero. Max and min: the value, and how many
+    terms reach it.
+    """
+    out = acts[panel, row]
+    kept[1] = 0
+    kept[0] = 1 if kind == PRODUCT else 0
+    for k in range(k0, k1):
+        w = weight[slot[k]]
+        x = acts[panel, other[k]]
+        for i in range(out.shape[0]):
+            term = w * x[i]
+            if kind == PRODUCT:
+                if term == 0:
+                    kept[1, i] += 1
+                else:
+                    kept[0, i] *= term
+            elif k == k0 or (kind == MAX and term > kept[0, i]) or (kind == MIN and term < kept[0, i]):
+                kept[0, i] = term
+                kept[1, i] = 1
+            elif term == kept[0, i]:
+                kept[1, i] += 1
+    for i in range(out.shape[0]):
+        out[i] = kept[0, i] if kind != PRODUCT or kept[1, i] == 0 else 0
+
+
+@jit
+def spread_special(kind, w, x, kept, delta, by_source):
+    """Add one connection's share of a product, max or min to ``by_source``; returns the weight's gradient."""
+    grad = x.dtype.type(0)
+    nothing, one = x.dtype.type(0), x.dtype.type(1)
+    for i in range(x.shape[0]):
+        term = w * x[i]
+        if kind == PRODUCT:
+            if kept[1, i] == 0:
+                share = kept[0, i] / term
+            else:
+                share = kept[0, i] if kept[1, i] == one and term == nothing else nothing
+        else:
+            share = one / kept[1, i] if term == kept[0, i] else nothing
+        by_source[i] += w * share * delta[i]
+        grad += x[i] * share * delta[i]
+    return grad
+
+
+# -- ranges of neurons ---------------------------------------------------------------------------------------------------
+
+
+@jit
+def forward_rows(
+    rows, lo, hi, first_panel, last_panel, start, length, other, slot, weight, activation, parameter, aggregation, bias,
+    special, acts, z, keep_z, kept,
+):  # fmt: skip
+    """Compute neurons ``rows[lo:hi]`` for some panels; each writes its own row of ``acts``."""
+    wide = acts.shape[2] > REGISTER_BYTES // acts.itemsize
+    for panel in range(first_panel, last_panel):
+        for i in range(lo, hi):
+            r = np.int64(rows[i])
+            k0 = start[r]
+            k1 = k0 + length[r]
+            kind = aggregation[r]
+            if kind == SUM or kind == MEAN:
+                seed = bias[r] if kind == SUM else acts.dtype.type(0)
+                if wide:
+                    gather_wide(weight, other, slot, k0, k1, acts, panel, r, seed)
+                else:
+                    gather_narrow(weight, other, slot, k0, k1, acts, panel, r, seed)
+                if kind == MEAN:
+                    scale = acts.dtype.type(1) / acts.dtype.type(max(length[r], 1))
+                    for lane in range(acts.shape[2]):
+                        acts[panel, r, lane] = acts[panel, r, lane] * scale + bias[r]
+            else:
+                aggregate_special(kind, k0, k1, other, slot, weight, acts, panel, r, kept[panel, special[r]])
+                for lane in range(acts.shape[2]):
+                    acts[panel, r, lane] += bias[r]
+            if keep_z:
+                z[panel, r] = acts[panel, r]
+            if activation[r] != IDENTITY:
+                activate(activation[r], parameter[r], acts[panel, r])
+
+
+@jit
+def backward_rows(
+    rows, lo, hi, inputs, start, length, other, slot, fan_in, weight, grad, activation, parameter, aggregation, bias_grad,
+    special, output, by_output, acts, z, kept, delta, delta_special,
+):  # fmt: skip
+    """Deltas of neurons ``rows[lo:hi]``, and the gradients of the weights of their outgoing connections.
+
+    Each writes its own row of ``delta`` and its own connections' ``grad``; ``inputs`` have no delta, for nobody needs the
+    gradient of X. The delta of a mean is divided by its fan-in; that of a product, max or min goes to ``delta_special``,
+    so that the row loop adds nothing for them.
+    """
+    wide = acts.shape[2] > REGISTER_BYTES // acts.itemsize
+    for panel in range(acts.shape[0]):
+        for i in range(lo, hi):
+            r = np.int64(rows[i])
+            k0 = start[r]
+            k1 = k0 + length[r]
+            if inputs:
+                if wide:
+                    grad_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, r, panel == 0)
+                else:
+                    grad_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, r, panel == 0)
+            elif wide:
+                backward_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, r, panel == 0)
+            else:
+                backward_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, r, panel == 0)
+            own = delta[panel, r]
+            if kept.shape[1] > 0:
+                for k in range(k0, k1):
+                    q = special[other[k]]
+                    if q >= 0:
+                        c = slot[k]
+                        grad[c] += spread_special(
+                            aggregation[other[k]], weight[c], acts[panel, r], kept[panel, q], delta_special[panel, q], own
+                        )
+            if inputs:
+                continue
+            if output[r] >= 0:
+                for lane in range(own.shape[0]):
+                    own[lane] += by_output[panel, output[r], lane]
+            if activation[r] != IDENTITY:
+                differentiate(activation[r], parameter[r], acts[panel, r], z[panel, r], own)
+            total = acts.dtype.type(0)
+            for lane in range(own.shape[0]):
+                total += own[lane]
+            bias_grad[r] = total if panel == 0 else bias_grad[r] + total
+            if aggregation[r] == MEAN:
+                scale = acts.dtype.type(1) / acts.dtype.type(max(fan_in[r], 1))
+                for lane in range(own.shape[0]):
+                    own[lane] *= scale
+            elif special[r] >= 0:
+                for lane in range(own.shape[0]):
+                    delta_special[panel, special[r], lane] = own[lane]
+                    own[lane] = 0
+
+
+@jit
+def cut(work, lo, hi, share, shares):
+    """Where share ``share`` of ``shares`` of ``rows[lo:hi]`` begins, so that all have about equal work."""
+    if share == shares:
+        return hi
+    goal = work[lo] + (work[hi] - work[lo]) * share // shares
+    first, last = lo, hi
+    while first < last:
+        middle = (first + last) // 2
+        if work[middle] < goal:
+            first = middle + 1
+        else:
+            last = middle
+    return first
+
+
+# -- whole passes --------------------------------------------------------------------------------------------------------
+# numba links, and optimises anew, whatever a compiled function calls: each row function has exactly one parallel caller.
+
+
+@parallel_jit
+def _forward_shares(
+    rows, lo, hi, by_panel, work, shares, start, length, other, slot, weight, activation, parameter, aggregation, bias,
+    special, acts, z, keep_z, kept,
+):  # fmt: skip
+    for share in numba.prange(shares):
+        a = lo if by_panel else cut(work, lo, hi, share, shares)
+        b = hi if by_panel else cut(work, lo, hi, share + 1, shares)
+        forward_rows(
+            rows, a, b, share if by_panel else 0, share + 1 if by_panel else acts.shape[0], start, length, other, slot,
+            weight, activation, parameter, aggregation, bias, special, acts, z, keep_z, kept,
+        )  # fmt: skip
+
+
+@jit
+def forward(
+    rows, offsets, work, threads, start, length, other, slot, weight, activation, parameter, aggregation, bias, special,
+    acts, z, keep_z, kept,
+):  # fmt: skip
+    """Run all generations. Panels are independent, so with enough of them each thread takes its own through all
+    generations without a barrier; otherwise the threads share the neurons of each generation that is worth it."""
+    panels, n = acts.shape[0], rows.shape[0]
+    small = threads == 1 or work[n] * panels < SERIAL_WORK
+    by_panel = not small and panels >= threads and (panels % threads == 0 or panels >= 4 * threads)
+    whole = small or by_panel
+    for g in range(1 if whole else offsets.shape[0] - 1):
+        lo, hi = (0, n) if whole else (offsets[g], offsets[g + 1])
+        if small or (work[hi] - work[lo]) * panels < SERIAL_WORK:
+            forward_rows(
+                rows, lo, hi, 0, panels, start, length, other, slot, weight, activation, parameter, aggregation, bias,
+                special, acts, z, keep_z, kept,
+            )  # fmt: skip
+        else:
+            _forward_shares(
+                rows, lo, hi, by_panel, work, panels if by_panel else threads, start, length, other, slot, weight,
+                activation, parameter, aggregation, bias, special, acts, z, keep_z, kept,
+            )  # fmt: skip
+
+
+@parallel_jit
+def _backward_shares(
+    rows, lo, hi, inputs, work, shares, start, length, other, slot, fan_in, weight, grad, activation, parameter,
+    aggregation, bias_grad, special, output, by_output, acts, z, kept, delta, delta_special,
+):  # fmt: skip
+    for share in numba.prange(shares):
+        backward_rows(
+            rows, cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares), inputs, start, length, other,
+            slot, fan_in, weight, grad, activation, parameter, aggregation, bias_grad, special, output, by_output, acts, z,
+            kept, delta, delta_special,
+        )  # fmt: skip
+
+
+@jit
+def backward(
+    rows, offsets, work, inputs, input_work, threads, start, length, other, slot, fan_in, weight, grad, activation,
+    parameter, aggregation, bias_grad, special, output, by_output, acts, z, kept, delta, delta_special,
+):  # fmt: skip
+    """Walk the generations from the last to the first, then the inputs."""
+    panels, generations = acts.shape[0], offsets.shape[0] - 1
+    for step in range(generations + 1):
+        g = generations - 1 - step
+        is_input = g < 0
+        which, running = (inputs, input_work) if is_input else (rows, work)
+        lo, hi = (0, inputs.shape[0]) if is_input else (offsets[g], offsets[g + 1])
+        if threads == 1 or (running[hi] - running[lo]) * panels < SERIAL_WORK:
+            backward_rows(
+                which, lo, hi, is_input, start, length, other, slot, fan_in, weight, grad, activation, parameter,
+                aggregation, bias_grad, special, output, by_output, acts, z, kept, delta, delta_special,
+            )  # fmt: skip
+        else:
+            _backward_shares(
+                which, lo, hi, is_input, running, threads, start, length, other, slot, fan_in, weight, grad, activation,
+                parameter, aggregation, bias_grad, special, output, by_output, acts, z, kept, delta, delta_special,
+            )  # fmt: skip
+
+
+@jit
+def to_panels(matrix, slots, panels):
+    """``panels[panel, slots[j], lane] = matrix[sample, j]``; lanes beyond the last sample are zero."""
+    lanes, batch, n = panels.shape[2], matrix.shape[0], slots.shape[0]
+    for panel in range(panels.shape[0]):
+        for j0 in range(0, n, 16):  # a cache line of the matrix at a time
+            for lane in range(lanes):
+                sample = panel * lanes + lane
+                for j in range(j0, min(j0 + 16, n)):
+                    panels[panel, slots[j], lane] = matrix[sample, j] if sample < batch else 0
+
+
+@jit
+def from_panels(panels, slots, matrix):
+    """``matrix[sample, j] = panels[panel, slots[j], lane]``."""
+    lanes = panels.shape[2]
+    for sample in range(matrix.shape[0]):
+        panel, lane = sample // lanes, sample % lanes
+        for j in range(slots.shape[0]):
+            matrix[sample, j] = panels[panel, slots[j], lane]

@@ -1,0 +1,120 @@
+"""The ``neurograph`` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Sequence
+
+from neurograph.errors import NeurographError
+
+__all__ = ["main"]
+
+_LIBRARIES = ("numpy", "scipy", "numba", "networkx", "safetensors", "matplotlib", "torch", "sklearn", "cupy")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What stands behind ``neurograph`` on the command line; ``sys.argv[1:]`` by default.
+
+    Returns
+    -------
+    int
+        0 if all went well, 2 after an error that the message explains, 130 after Ctrl-C.
+
+    Examples
+    --------
+    >>> main(["demo", "--epochs", "0"])
+    2
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (NeurographError, OSError) as error:
+        if options.debug:
+            raise
+        print(f"neurograph: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("neurograph: stopped", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    from neurograph import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="neurograph", description="Neural networks of any shape, neuron by neuron, truly sparse."
+    )
+    parser.add_argument("--version", action="version", version=f"neurograph {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show where in the program an error arose")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    demo = commands.add_parser(
+        "demo",
+        parents=[common],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        help="train a dense layered network and a sparse irregular one on handwritten digits, and compare them",
+        description="Train a dense layered network and a sparse irregular one, which prunes and regrows connections, "
+        "on handwritten digits that are part of the package. Prints a table and writes a picture.",
+    )
+    demo.add_argument("--epochs", type=int, default=30, metavar="N", help="passes over the training images")
+    demo.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed gives the same accuracies")
+    demo.add_argument("--output", default="neurograph_demo.png", metavar="PATH", help="where the picture goes")
+    demo.add_argument("--backend", default="auto", choices=("auto", "cpu", "reference"), help="what runs the networks")
+    demo.set_defaults(run=_demo)
+
+    info = commands.add_parser(
+        "info",
+        parents=[common],
+        help="show versions, processor cores and backends",
+        description="Show versions, processor cores and backends, for instance for a report of a problem.",
+    )
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from neurograph import demo
+
+    demo.run(epochs=options.epochs, seed=options.seed, output=options.output, backend=options.backend)
+    return 0
+
+
+def _info(options: argparse.Namespace) -> int:
+    from importlib.metadata import PackageNotFoundError, version
+
+    from neurograph import __version__, available_backends
+
+    rows = [("neurograph", __version__), ("python", platform.python_version())]
+    for name in _LIBRARIES:
+        try:
+            rows.append((name, version({"sklearn": "scikit-learn", "cupy": "cupy-cuda12x"}.get(name, name))))
+        except PackageNotFoundError:
+            rows.append((name, "not installed"))
+    rows += [
+        ("system", f"{platform.system()} {platform.machine()}"),
+        ("cores", str(_cores())),
+        ("backends", ", ".join(available_backends())),
+    ]
+    for name, value in rows:
+        print(f"{name:<12} {value}")
+    return 0
+
+
+def _cores() -> int:
+    """Cores that this process may use, which a container can make fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,10 @@
+"""Pictures with matplotlib. Each function draws on the axes that it is given, or on a new figure, and returns the axes.
+
+Nothing here touches pyplot's global state: save a picture with ``ax.figure.savefig("picture.png")``.
+"""
+
+from neurograph.plot.curves import history
+from neurograph.plot.distributions import degrees
+from neurograph.plot.networks import network
+
+__all__ = ["degrees", "history", "network"]

@@ -1,0 +1,400 @@
+"""Trainer: epochs of mini-batches, an update and some rewiring after each, and a history of how it went."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import checks
+from .callbacks import Callback, ProgressBar
+from .errors import DivergedError, InvalidValueError
+from .functions import losses
+from .optim import Adam, Optimizer
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from .network import Network
+
+#: Losses for which an accuracy means something.
+CLASSIFICATION = ("cross_entropy", "binary_cross_entropy")
+# Outputs that the check of Y makes up at a time.
+_CHECK_ENTRIES = 2**22
+
+
+class History(dict[str, list]):
+    """What a fit recorded: a list for each figure, one entry an epoch.
+
+    ``loss`` and, for a classification loss, ``accuracy`` are means over the epoch's training batches, measured while
+    the weights moved. ``val_loss`` and ``val_accuracy`` are measured at the end of the epoch, if there are validation
+    data; ``n_connections`` is counted there. ``seconds`` is the time of the whole epoch, validation included.
+
+    Attributes
+    ----------
+    interrupted : bool
+        Ctrl-C ended the training. If that was in the midst of an epoch, the last entries are of its steps so far, and
+        the ``val_`` figures NaN.
+
+    Examples
+    --------
+    >>> history = History(loss=[0.7, 0.4])
+    >>> history["loss"][-1], history.interrupted
+    (0.4, False)
+    """
+
+    interrupted: bool = False
+
+    def add(self, record: dict[str, float]) -> None:
+        """Append one epoch; a figure that `record` lacks becomes NaN."""
+        for name, values in self.items():
+            values.append(record.get(name, math.nan))
+
+
+class Trainer:
+    """Trains a network: mini-batches, optimizer steps, rewiring, callbacks.
+
+    Parameters
+    ----------
+    net : Network
+    loss : str or callable
+        A name ("mse", "mae", "huber", "cross_entropy", "binary_cross_entropy") or a function
+        ``(outputs, Y) -> (value, gradient)``.
+    optimizer : Optimizer, optional
+        `Adam` with its defaults unless given. Its state lives in the network.
+    rewire : object with a method ``step(net, step)``, optional
+        Called after every update, with the number of updates that this trainer has made.
+    callbacks : iterable of Callback
+    seed : int, optional
+        Of the order of the samples; without it the order comes from ``net.rng``.
+
+    Attributes
+    ----------
+    steps, epoch : int
+        Updates made and epochs finished by this trainer, over all its fits.
+    last_epoch, steps_per_epoch : int
+        `epoch` at the end of the present fit if nothing stops it, and the mini-batches of one epoch.
+    recorded : tuple of str
+        Names of the figures that the present fit records.
+    stop : bool
+        A callback sets it to end the training.
+
+    Raises
+    ------
+    InvalidValueError, UnknownNameError
+        An argument that cannot be used.
+
+    Examples
+    --------
+    >>> import neurograph as ng
+    >>> net = ng.topologies.layered([2, 4, 1], activation="tanh", seed=0)
+    >>> X, Y = [[0, 0], [0, 1], [1, 0], [1, 1]], [[0], [1], [1], [0]]
+    >>> trainer = ng.Trainer(net, loss="mse", optimizer=ng.optim.Adam(lr=0.05))
+    >>> history = trainer.fit(X, Y, epochs=300, progress=False)
+    >>> history["loss"][-1] < 0.01 < history["loss"][0]
+    True
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        loss: str | Callable[..., Any] = "cross_entropy",
+        optimizer: Optimizer | None = None,
+        rewire: Any = None,
+        callbacks: Iterable[Callback] = (),
+        seed: int | None = None,
+    ):
+        self._measure = losses.get(loss)
+        self.net, self.loss = net, loss
+        self.optimizer = Adam() if optimizer is None else optimizer
+        self.rewire = rewire
+        self.callbacks = list(callbacks)
+        for name, value in (("optimizer", self.optimizer), ("rewire", rewire)):
+            if isinstance(value, type) or (value is not None and not callable(getattr(value, "step", None))):
+                raise InvalidValueError(f"{name} must be an object with a method step, not {value!r}")
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                raise InvalidValueError(f"{callback!r} is not a callback; derive it from ng.callbacks.Callback")
+        try:
+            self._rng = None if seed is None else np.random.default_rng(seed)
+        except (TypeError, ValueError) as error:
+            raise InvalidValueError(f"seed must be a whole number, at least 0, not {seed!r}") from error
+        self.steps = self.epoch = 0
+        self.last_epoch = self.steps_per_epoch = 0
+        self.recorded: tuple[str, ...] = ()
+        self.stop = False
+
+    def fit(
+        self,
+        X: ArrayLike,
+        Y: ArrayLike,
+        epochs: int = 1,
+        batch_size: int = 32,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        shuffle: bool = True,
+        progress: bool = True,
+    ) -> History:
+        """Train for some epochs; a further call goes on from there.
+
+        Ctrl-C ends the training after the step in progress, so that the network is whole, and the history so far is
+        returned. A second Ctrl-C does not wait.
+
+        Parameters
+        ----------
+        X : array, shape (samples, n_inputs)
+        Y : array
+            (samples, n_outputs), or integer labels (samples,) for "cross_entropy".
+        epochs : int
+        batch_size : int
+            Samples of a mini-batch; the last of an epoch may be smaller.
+        validation_data : (X, Y), optional
+            Evaluated at the end of every epoch.
+        shuffle : bool
+            Draw a new order of the samples for every epoch.
+        progress : bool
+            Show a bar and a line for every epoch.
+
+        Returns
+        -------
+        History
+            Of this call.
+
+        Raises
+        ------
+        InvalidValueError
+            Data or numbers that cannot be used; nothing has changed then.
+        DivergedError
+            The loss became NaN or infinite. The weights are those before the update that this batch would have made.
+        """
+        epochs, batch_size = _whole(epochs, "epochs", 0), _whole(batch_size, "batch_size", 1)
+        X, Y = self._data(X, Y, "")
+        validation = None if validation_data is None else self._data(*_pair(validation_data), "validation ")
+        with np.errstate(all="ignore"):
+            self.net.predict(X[:1])  # whatever else keeps the network from running is refused here, before any change
+
+        kinds = ("loss", "accuracy") if self._classifies else ("loss",)
+        names = [*kinds, *(f"val_{kind}" for kind in kinds if validation), "n_connections", "seconds"]
+        history = History({name: [] for name in names})
+        self.recorded, self.stop = tuple(names), False
+        self.last_epoch, self.steps_per_epoch = self.epoch + epochs, -(-len(X) // batch_size)
+        callbacks = [*self.callbacks, ProgressBar()] if progress else self.callbacks
+        with _InterruptAfterStep() as interrupt:
+            try:
+                for callback in callbacks:
+                    callback.on_fit_start(self)
+                while self.epoch < self.last_epoch and not self.stop:
+                    self._run_epoch(X, Y, batch_size, validation, shuffle, callbacks, history, interrupt)
+            except KeyboardInterrupt:
+                history.interrupted = True
+                print(f"interrupted after step {self.steps}; the network keeps what it has learned", file=sys.stderr)
+            finally:
+                for callback in callbacks:
+                    callback.on_fit_end(self, history)
+        return history
+
+    def evaluate(self, X: ArrayLike, Y: ArrayLike, batch_size: int | None = None) -> dict[str, float]:
+        """Return the loss, and for a classification loss the accuracy.
+
+        Parameters
+        ----------
+        X : array, shape (samples, n_inputs)
+        Y : array
+            As for `fit`.
+        batch_size : int, optional
+            Samples that run together; it changes no result.
+
+        Returns
+        -------
+        dict
+            ``{"loss": ...}`` or ``{"loss": ..., "accuracy": ...}``.
+
+        Raises
+        ------
+        InvalidValueError
+            Data that cannot be used.
+        """
+        X, Y = self._data(X, Y, "")
+        return self._evaluate(X, Y, batch_size)
+
+    @property
+    def _classifies(self) -> bool:
+        return any(self._measure is losses.LOSSES[name] for name in CLASSIFICATION)
+
+    def _evaluate(self, X: np.ndarray, Y: np.ndarray, batch_size: int | None = None) -> dict[str, float]:
+        with np.errstate(all="ignore"):
+            outputs = self.net.predict(X, batch_size=batch_size)
+            result = {"loss": float(self._measure(outputs, Y)[0])}
+        if self._classifies:
+            result["accuracy"] = losses.accuracy(outputs, Y, self._measure)
+        return result
+
+    def _run_epoch(
+        self,
+        X: np.ndarray,
+        Y: np.ndarray,
+        batch_size: int,
+        validation: tuple[np.ndarray, np.ndarray] | None,
+        shuffle: bool,
+        callbacks: list[Callback],
+        history: History,
+        interrupt: _InterruptAfterStep,
+    ) -> None:
+        sums = _Sums(started=time.perf_counter())
+        rng = self.net.rng if self._rng is None else self._rng
+        order = rng.permutation(len(X)) if shuffle else np.arange(len(X))
+        try:
+            for start in range(0, len(X), batch_size):
+                batch = order[start : start + batch_size]
+                loss = self._step(X[batch], Y[batch], sums)
+                for callback in callbacks:
+                    callback.on_step_end(self, self.steps, loss)
+                interrupt.check()
+                if self.stop:
+                    break
+            record = sums.means(self._classifies)
+            if validation is not None:
+                record |= {f"val_{name}": value for name, value in self._evaluate(*validation).items()}
+        except KeyboardInterrupt:
+            if sums.samples:
+                history.add(self._with_footer(sums.means(self._classifies), sums))
+            raise
+        record = self._with_footer(record, sums)
+        history.add(record)
+        self.epoch += 1
+        for callback in callbacks:
+            callback.on_epoch_end(self, self.epoch, record)
+        interrupt.check()
+
+    def _step(self, X: np.ndarray, Y: np.ndarray, sums: _Sums) -> float:
+        with np.errstate(all="ignore"):  # an overflow shows in the loss
+            loss = self.net.backward(X, Y, self.loss)
+        if not math.isfinite(loss):
+            raise self._diverged(loss)
+        outputs = self.net.last_outputs
+        right = losses.accuracy(outputs, Y, self._measure) if self._classifies and outputs is not None else math.nan
+        self.optimizer.step(self.net)
+        self.steps += 1
+        sums.samples += len(X)
+        sums.loss += loss * len(X)
+        sums.accuracy += right * len(X)
+        if self.rewire is not None:
+            self.rewire.step(self.net, self.steps)
+        return loss
+
+    def _with_footer(self, record: dict[str, float], sums: _Sums) -> dict[str, float]:
+        return record | {"n_connections": self.net.n_connections, "seconds": time.perf_counter() - sums.started}
+
+    def _diverged(self, loss: float) -> DivergedError:
+        offender = self.net.first_nonfinite()
+        if offender is None:
+            where = (
+                "Every neuron's output is finite: look at the loss function, at Y, and at how large the outputs are."
+            )
+        else:
+            neuron, group = offender
+            member = f" (group {group!r})" if group else ""
+            where = f"The first neuron, in schedule order, whose output is not finite is neuron {neuron}{member}."
+        return DivergedError(
+            f"the loss became {loss} in epoch {self.epoch + 1}, step {self.steps + 1}. {where} This step's update was "
+            "not made. Lower the learning rate, scale the inputs to about -1..1, or start from smaller weights."
+        )
+
+    def _data(self, X: Any, Y: Any, which: str) -> tuple[np.ndarray, np.ndarray]:
+        """X and Y as arrays that the network and the loss can use for every row."""
+        try:
+            Y = np.asarray(Y)
+        except ValueError as error:
+            raise InvalidValueError(f"{which}Y is not an array of numbers: {error}") from error
+        try:
+            X = checks.inputs(X, self.net.n_inputs, self.net.dtype)
+            if Y.ndim == 0 or len(Y) != len(X):
+                raise InvalidValueError(f"X has {len(X)} rows and Y has shape {Y.shape}; give one row of each a sample")
+            self._check_targets(Y)
+        except InvalidValueError as error:
+            if which:
+                raise type(error)(f"{which}data: {error}") from error
+            raise
+        return X, Y
+
+    def _check_targets(self, Y: np.ndarray) -> None:
+        """Let the loss refuse Y, all of it, before anything is trained on the first rows."""
+        n_outputs = self.net.n_outputs
+        if n_outputs == 0 or self._measure not in losses.LOSSES.values():
+            return
+        rows = max(1, _CHECK_ENTRIES // n_outputs)
+        for start in range(0, len(Y), rows):
+            part = Y[start : start + rows]
+            try:
+                self._measure(np.zeros((len(part), n_outputs), self.net.dtype), part)
+            except InvalidValueError as error:
+                if start:
+                    raise type(error)(f"{error} (rows counted from row {start} of Y)") from error
+                raise
+
+
+@dataclass
+class _Sums:
+    """Running sums over the samples of an epoch."""
+
+    started: float
+    samples: int = 0
+    loss: float = 0.0
+    accuracy: float = 0.0
+
+    def means(self, classifies: bool) -> dict[str, float]:
+        record = {"loss": self.loss / self.samples}
+        if classifies:
+            record["accuracy"] = self.accuracy / self.samples
+        return record
+
+
+class _InterruptAfterStep:
+    """Hold Ctrl-C back until `check` is called, so that no step, and no edit of the network, is left half done.
+
+    A second Ctrl-C gets through at once. Outside the main thread, or where someone else handles the signal, nothing is
+    held back.
+    """
+
+    def __init__(self) -> None:
+        self.pending = False
+        self._ours = False
+
+    def __enter__(self) -> _InterruptAfterStep:
+        if threading.current_thread() is threading.main_thread():
+            self._ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._ours:
+            signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _handle(self, *_: object) -> None:
+        if self.pending:
+            raise KeyboardInterrupt
+        self.pending = True
+
+    def check(self) -> None:
+        """Raise the KeyboardInterrupt that was held back."""
+        if self.pending:
+            raise KeyboardInterrupt
+
+
+def _whole(value: Any, name: str, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InvalidValueError(f"{name} must be a whole number, at least {least}, not {value!r}")
+    return int(value)
+
+
+def _pair(data: Any) -> tuple[Any, Any]:
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise InvalidValueError(f"validation_data must be a pair (X, Y), not {type(data).__name__}")
+    return data[0], data[1]

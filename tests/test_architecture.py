@@ -1,0 +1,162 @@
+"""The picture of who may import whom, drawn from the imports; an arrow that turns round fails here."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.nojit
+
+PACKAGE = Path(__file__).parents[1] / "neurograph"
+
+# Each part may import the parts named; functions, errors and argument checks are open to all.
+UPPER = {"sparsity", "topologies", "convert", "plot", "train", "callbacks", "optim", "datasets"}
+NAMED_TUPLE = {"_fields", "_replace", "_asdict", "_make"}
+ALLOWED = {
+    "errors": set(),
+    "functions": set(),
+    "sampling": {"graph"},
+    "checks": set(),
+    "graph": set(),
+    "schedule": {"graph"},
+    "plan": {"schedule", "graph"},
+    "io": set(),
+    "backends": {"plan"},
+    "state": {"graph", "io"},
+    "network": {"backends", "plan", "schedule", "graph", "io", "state", "sampling"},
+    "optim": {"network"},
+    "callbacks": {"network"},
+    "train": {"network", "optim", "sparsity", "callbacks"},
+    "sparsity": {"network", "optim"},
+    "topologies": {"network"},
+    "convert": {"network"},
+    "plot": {"network"},
+    "datasets": set(),
+    "cli": {*UPPER, "network"},
+    "testing": {"network"},
+}
+EVERYBODY = {"errors", "functions", "checks"}
+HEAVY = {"numba", "llvmlite", "cupy", "networkx", "matplotlib", "torch", "sklearn", "scipy", "tqdm", "safetensors"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path):
+    """The part of the house a file belongs to: the first name below the package."""
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imports(path, run_time_only=True):
+    """(dotted name, at top level) of everything a module imports, relative imports resolved."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    package = ["neurograph", *path.relative_to(PACKAGE).parent.parts]
+    skipped = {
+        id(node)
+        for guard in ast.walk(tree)
+        if isinstance(guard, ast.If) and "TYPE_CHECKING" in ast.dump(guard.test)
+        for child in guard.body
+        for node in ast.walk(child)
+    }
+    top = {id(node) for node in ast.walk(tree)}
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            top -= {id(node) for child in ast.iter_child_nodes(function) for node in ast.walk(child)}
+    for node in ast.walk(tree):
+        if run_time_only and id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) in top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, node.module] if node.module else base)
+            yield module, id(node) in top
+            yield from ((f"{module}.{alias.name}", id(node) in top) for alias in node.names)
+
+
+def parts_imported(path, **options):
+    """Parts of the house that a module imports."""
+    own = {p.stem for p in PACKAGE.glob("*.py")} | {p.name for p in PACKAGE.iterdir() if p.is_dir()}
+    names = {name.split(".")[1] for name, _ in imports(path, **options) if name.startswith("neurograph.")}
+    return names & own
+
+
+def test_the_walls_stand():
+    """Every part has its place in the picture, so a new one must be put there on purpose."""
+    parts = {part_of(path) for path in MODULES} - {"__init__", "__main__"}
+    assert parts <= set(ALLOWED), f"say in the picture what {sorted(parts - set(ALLOWED))} may import"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_arrows_point_down(path):
+    """A module imports only what its part may import; type checking is no exception below the waist."""
+    part = part_of(path)
+    if part in ("__init__", "__main__"):
+        pytest.skip("the front door imports everything")
+    forbidden = parts_imported(path) - ALLOWED[part] - EVERYBODY - {part}
+    assert not forbidden, f"{path.relative_to(PACKAGE)} imports {sorted(forbidden)}"
+
+
+def test_the_picture_has_no_circle():
+    """The table above is itself a DAG, apart from the shared floor."""
+    order, left = [], {part: allowed - EVERYBODY for part, allowed in ALLOWED.items()}
+    while left:
+        free = [part for part, needs in left.items() if not needs & set(left)]
+        assert free, f"a circle among {sorted(left)}"
+        order += free
+        left = {part: needs for part, needs in left.items() if part not in free}
+    assert order.index("graph") < order.index("plan") < order.index("network") < order.index("train")
+
+
+def test_numba_has_two_homes():
+    """Compiled code lives in backends/cpu and, for graph algorithms, in graph/compiled.py."""
+    homes = {
+        str(path.relative_to(PACKAGE))
+        for path in MODULES
+        if any(name.split(".")[0] in ("numba", "llvmlite") for name, _ in imports(path))
+    }
+    strangers = {h for h in homes if not h.startswith("backends/cpu/") and h != "graph/compiled.py"}
+    assert not strangers
+    assert "graph/compiled.py" in homes and any(h.startswith("backends/cpu/") for h in homes)
+
+
+def test_cupy_is_nowhere_yet():
+    """The GPU backend is a later issue."""
+    assert not [p for p in MODULES if any(name.split(".")[0] == "cupy" for name, _ in imports(p))]
+
+
+def test_heavy_libraries_are_imported_inside_functions():
+    """Only numba's two homes and the optional pictures may name one at the top."""
+    for path in MODULES:
+        relative = str(path.relative_to(PACKAGE))
+        if relative.startswith(("backends/", "plot/")) or relative == "graph/compiled.py":
+            continue
+        top = {name.split(".")[0] for name, at_top in imports(path) if at_top}
+        assert not top & HEAVY, f"{relative} imports {sorted(top & HEAVY)} at the top"
+
+
+def test_nobody_imports_testing():
+    """The test helpers are for tests."""
+    assert not [p for p in MODULES if part_of(p) != "testing" and "testing" in parts_imported(p, run_time_only=False)]
+
+
+def test_mathematics_stands_alone():
+    """functions/ and io.py know arrays only; errors know nothing."""
+    for path in MODULES:
+        if part_of(path) in ("functions", "io", "errors"):
+            assert parts_imported(path, run_time_only=False) <= {"errors", "functions", part_of(path)}
+
+
+def test_nobody_above_the_waist_reaches_past_it():
+    """sparsity, topologies, convert, plot and train use a network's public objects, not its tables."""
+    for path in MODULES:
+        if part_of(path) not in UPPER | {"cli"}:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        reached = [
+            f"{ast.unparse(node)} in line {node.lineno}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+            and (node.attr == "graph" or (node.attr.startswith("_") and not node.attr.startswith("__") and node.attr not in NAMED_TUPLE))
+            and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+        ]
+        assert not reached, f"{path.relative_to(PACKAGE)}: {reached}"
