@@ -4,9 +4,11 @@ A `Network` is any graph of neurons and connections (WHAT). A scheduler partitio
 (WHEN), these are laid out as one sparse matrix (HOW), and a backend runs it (RUN).
 """
 
+from . import callbacks
 from . import datasets
 from . import functions
 from . import optim
+from . import plot
 from . import sparsity
 from . import topologies
 from .backends import available_backends
@@ -33,6 +35,8 @@ from .network import Network
 from .network import load
 from .plan import Plan
 from .schedule import Schedule
+from .train import History
+from .train import Trainer
 
 __version__ = "0.1.0"
 
@@ -44,6 +48,7 @@ __all__ = [
     "DuplicateConnectionError",
     "FileFormatError",
     "Group",
+    "History",
     "InvalidValueError",
     "MissingDependencyError",
     "Network",
@@ -53,15 +58,18 @@ __all__ = [
     "Plan",
     "Schedule",
     "StaleError",
+    "Trainer",
     "UnknownNameError",
     "UnknownNeuronError",
     "available_backends",
+    "callbacks",
     "datasets",
     "from_networkx",
     "from_scipy",
     "functions",
     "load",
     "optim",
+    "plot",
     "sparsity",
     "to_networkx",
     "to_scipy",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -39,7 +40,7 @@ class Callback:
         """After an epoch, `record` is its entry of the history; `epoch` counts all of this trainer, 1 for the first."""
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
-        """At the end, also of a training that was interrupted or failed."""
+        """At the end, also of a training that was interrupted or failed, if `on_fit_start` came to its end."""
 
 
 class EarlyStopping(Callback):
@@ -222,7 +223,9 @@ class ProgressBar(Callback):
             warnings.simplefilter("ignore")  # a notebook without ipywidgets gets the text bar; no need to complain
             from tqdm.auto import tqdm
         total = (trainer.last_epoch - trainer.epoch) * trainer.steps_per_epoch
-        self._bar = tqdm(total=total, unit="step", dynamic_ncols=True)
+        on_screen = sys.stderr is not None and sys.stderr.isatty()
+        # A log file keeps every state of the bar, so it gets few.
+        self._bar = tqdm(total=total, unit="step", dynamic_ncols=True, mininterval=0.1 if on_screen else 2.0)
         # The first step takes seconds on a machine where it is the very first.
         self._bar.set_description("compiling, or loading compiled kernels")
 

@@ -176,26 +176,27 @@ class Trainer:
         epochs, batch_size = _whole(epochs, "epochs", 0), _whole(batch_size, "batch_size", 1)
         X, Y = self._data(X, Y, "")
         validation = None if validation_data is None else self._data(*_pair(validation_data), "validation ")
-        with np.errstate(all="ignore"):
-            self.net.predict(X[:1])  # whatever else keeps the network from running is refused here, before any change
-
         kinds = ("loss", "accuracy") if self._classifies else ("loss",)
         names = [*kinds, *(f"val_{kind}" for kind in kinds if validation), "n_connections", "seconds"]
         history = History({name: [] for name in names})
         self.recorded, self.stop = tuple(names), False
         self.last_epoch, self.steps_per_epoch = self.epoch + epochs, -(-len(X) // batch_size)
-        callbacks = [*self.callbacks, ProgressBar()] if progress else self.callbacks
+        running: list[Callback] = []
         with _InterruptAfterStep() as interrupt:
             try:
-                for callback in callbacks:
-                    callback.on_fit_start(self)
+                if progress:
+                    self._start(ProgressBar(), running)
+                with np.errstate(all="ignore"):
+                    self.net.predict(X[:1])  # refuses whatever else keeps the network from running, before any change
+                for callback in self.callbacks:
+                    self._start(callback, running)
                 while self.epoch < self.last_epoch and not self.stop:
-                    self._run_epoch(X, Y, batch_size, validation, shuffle, callbacks, history, interrupt)
+                    self._run_epoch(X, Y, batch_size, validation, shuffle, running, history, interrupt)
             except KeyboardInterrupt:
                 history.interrupted = True
                 print(f"interrupted after step {self.steps}; the network keeps what it has learned", file=sys.stderr)
             finally:
-                for callback in callbacks:
+                for callback in running:
                     callback.on_fit_end(self, history)
         return history
 
@@ -226,6 +227,10 @@ class Trainer:
     @property
     def _classifies(self) -> bool:
         return any(self._measure is losses.LOSSES[name] for name in CLASSIFICATION)
+
+    def _start(self, callback: Callback, running: list[Callback]) -> None:
+        callback.on_fit_start(self)
+        running.append(callback)
 
     def _evaluate(self, X: np.ndarray, Y: np.ndarray, batch_size: int | None = None) -> dict[str, float]:
         with np.errstate(all="ignore"):

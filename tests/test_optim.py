@@ -90,7 +90,9 @@ def test_fifty_steps_equal_pytorch(backend, dtype, name, options, rng):
 
 
 @DTYPES
-@pytest.mark.parametrize("length", [0, 1, 7, 19_999, 20_000, 3 * numba_updates.CHUNK + 5])
+@pytest.mark.parametrize(
+    "length", [0, 1, 7, numba_updates.SERIAL_BELOW - 1, numba_updates.SERIAL_BELOW, 5 * numba_updates.CHUNK + 5]
+)
 @pytest.mark.parametrize(("name", "options"), OPTIONS[3:8:2] + OPTIONS[-2:], ids=str)
 def test_numba_equals_numpy_at_every_length(dtype, length, name, options, rng):
     value, grad = rng.standard_normal((2, length)).astype(dtype)
@@ -112,7 +114,7 @@ def test_numba_equals_numpy_at_every_length(dtype, length, name, options, rng):
 @DTYPES
 @pytest.mark.parametrize(("name", "options"), OPTIONS[:1] + OPTIONS[5:6] + OPTIONS[8:9] + OPTIONS[-3:], ids=str)
 def test_thread_count_changes_no_bit(dtype, name, options, rng):
-    value, grad = rng.standard_normal((2, 100_003)).astype(dtype)
+    value, grad = rng.standard_normal((2, 2 * numba_updates.SERIAL_BELOW + 3)).astype(dtype)
     results = []
     before = numba.get_num_threads()
     try:

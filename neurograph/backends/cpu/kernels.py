@@ -387,8 +387,9 @@ def aggregate_special(kind, k0, k1, other, slot, weight, acts, panel, row, kept)
     terms reach it.
     """
     out = acts[panel, row]
-    kept[1] = 0
-    kept[0] = 1 if kind == PRODUCT else 0
+    for i in range(out.shape[0]):
+        kept[0, i] = 1 if kind == PRODUCT else 0
+        kept[1, i] = 0
     for k in range(k0, k1):
         w = weight[slot[k]]
         x = acts[panel, other[k]]
@@ -458,7 +459,8 @@ def forward_rows(
                 for lane in range(acts.shape[2]):
                     acts[panel, r, lane] += bias[r]
             if keep_z:
-                z[panel, r] = acts[panel, r]
+                for lane in range(acts.shape[2]):  # numba compiles for seconds where a slice is assigned
+                    z[panel, r, lane] = acts[panel, r, lane]
             if activation[r] != IDENTITY:
                 activate(activation[r], parameter[r], acts[panel, r])
 
@@ -544,12 +546,15 @@ def _forward_shares(
     rows, lo, hi, by_panel, work, shares, start, length, other, slot, weight, activation, parameter, aggregation, bias,
     special, acts, z, keep_z, kept,
 ):  # fmt: skip
-    for share in numba.prange(shares):
-        a = lo if by_panel else cut(work, lo, hi, share, shares)
-        b = hi if by_panel else cut(work, lo, hi, share + 1, shares)
+    for i in numba.prange(shares):
+        share = np.int64(i)  # prange counts in unsigned numbers, which would compile every function a second time
+        a, b, panel, last = lo, hi, share, share + 1
+        if not by_panel:
+            a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
+            panel, last = np.int64(0), np.int64(acts.shape[0])
         forward_rows(
-            rows, a, b, share if by_panel else 0, share + 1 if by_panel else acts.shape[0], start, length, other, slot,
-            weight, activation, parameter, aggregation, bias, special, acts, z, keep_z, kept,
+            rows, a, b, panel, last, start, length, other, slot, weight, activation, parameter, aggregation, bias, special,
+            acts, z, keep_z, kept,
         )  # fmt: skip
 
 
@@ -565,10 +570,10 @@ def forward(
     by_panel = not small and panels >= threads and (panels % threads == 0 or panels >= 4 * threads)
     whole = small or by_panel
     for g in range(1 if whole else offsets.shape[0] - 1):
-        lo, hi = (0, n) if whole else (offsets[g], offsets[g + 1])
+        lo, hi = (np.int64(0), np.int64(n)) if whole else (offsets[g], offsets[g + 1])
         if small or (work[hi] - work[lo]) * panels < SERIAL_WORK:
             forward_rows(
-                rows, lo, hi, 0, panels, start, length, other, slot, weight, activation, parameter, aggregation, bias,
+                rows, lo, hi, np.int64(0), np.int64(panels), start, length, other, slot, weight, activation, parameter, aggregation, bias,
                 special, acts, z, keep_z, kept,
             )  # fmt: skip
         else:
@@ -583,7 +588,8 @@ def _backward_shares(
     rows, lo, hi, inputs, work, shares, start, length, other, slot, fan_in, weight, grad, activation, parameter,
     aggregation, bias_grad, special, output, by_output, acts, z, kept, delta, delta_special,
 ):  # fmt: skip
-    for share in numba.prange(shares):
+    for i in numba.prange(shares):
+        share = np.int64(i)
         backward_rows(
             rows, cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares), inputs, start, length, other,
             slot, fan_in, weight, grad, activation, parameter, aggregation, bias_grad, special, output, by_output, acts, z,
@@ -602,7 +608,7 @@ def backward(
         g = generations - 1 - step
         is_input = g < 0
         which, running = (inputs, input_work) if is_input else (rows, work)
-        lo, hi = (0, inputs.shape[0]) if is_input else (offsets[g], offsets[g + 1])
+        lo, hi = (np.int64(0), np.int64(inputs.shape[0])) if is_input else (offsets[g], offsets[g + 1])
         if threads == 1 or (running[hi] - running[lo]) * panels < SERIAL_WORK:
             backward_rows(
                 which, lo, hi, is_input, start, length, other, slot, fan_in, weight, grad, activation, parameter,

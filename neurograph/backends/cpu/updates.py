@@ -27,8 +27,9 @@ _jit = partial(
 _pjit = partial(_jit, parallel=True)
 
 CHUNK = 16_384
-# A parallel region costs about 3 microseconds, as much as a serial update of this many parameters.
-SERIAL_BELOW = 20_000
+# A parallel region costs as much as 10,000 parameters (3 microseconds), but milliseconds where other processes hold the
+# cores. This many take 30 microseconds in one thread, next to nothing beside the pass that gave their gradients.
+SERIAL_BELOW = 65_536
 
 # numba's simplest threading layer aborts the process when two Python threads are in parallel regions, of any kernels.
 one_at_a_time = threading.Lock()
