@@ -27,7 +27,7 @@ def build(width=400, density=0.1, seed=0):
     return net
 
 
-def main(path=DATA, epochs=12, n_samples=60_000):
+def main(path=DATA, epochs=8, n_samples=60_000):
     """Train, print and return the test accuracy."""
     X, y, X_test, y_test = ng.datasets.load_mnist(path)
     X, y = X[:n_samples], y[:n_samples]
@@ -53,6 +53,6 @@ def main(path=DATA, epochs=12, n_samples=60_000):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("path", nargs="?", default=DATA, type=Path, help="mnist.npz (x_train, y_train, ...)")
-    parser.add_argument("--epochs", default=12, type=int)
+    parser.add_argument("--epochs", default=8, type=int)
     arguments = parser.parse_args()
     assert main(arguments.path, arguments.epochs) >= 0.975

@@ -17,19 +17,31 @@ def require(condition: bool, message: str) -> None:
 
 def reals(value: Any, dtype: np.dtype, what: str) -> np.ndarray:
     """An array of real numbers as ``dtype``; text, objects and complex numbers are refused."""
-    array = np.asarray(value)
-    require(
-        array.dtype.kind in "fiub",
-        f"{what} must be real numbers, not {array.dtype}; convert it first",
-    )
+    array = _array(value, what)
+    require(array.dtype.kind in "fiub", f"{what} must be real numbers, not {array.dtype}; convert it first")
     with np.errstate(over="ignore"):  # too large for the dtype: infinite, and found by the caller's finiteness check
-        return array.astype(dtype, copy=False)
+        converted = array.astype(dtype, copy=False)
+    if array.dtype.kind in "iu" and array.dtype.itemsize * 8 > np.finfo(dtype).nmant:
+        lost = converted.astype(array.dtype) != array
+        require(
+            not lost.any(),
+            f"{what} holds the integer {array[lost][:1]}, which {dtype} cannot represent; scale it, or use float64",
+        )
+    return converted
+
+
+def _array(value: Any, what: str) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InvalidValueError(f"{what} is not a regular array ({error}); give rows of equal length") from None
 
 
 def finite(array: np.ndarray, what: str) -> np.ndarray:
     """Refuse NaN and infinity, named by their place."""
-    # A finite sum proves every entry finite in one pass; only otherwise is it worth looking where.
-    if array.size and not np.isfinite(array.sum()):
+    with np.errstate(all="ignore"):  # a finite sum proves every entry finite; only otherwise is it worth looking where
+        proven = np.isfinite(array.sum())
+    if not proven:
         bad = np.argwhere(~np.isfinite(array))
         if len(bad):
             axes = ("row", "column") if array.ndim <= 2 else ("row", "step", "column")
@@ -50,7 +62,7 @@ def column(value: Any, count: int, dtype: np.dtype, what: str) -> np.ndarray | f
 
 def integers(value: Any, what: str) -> np.ndarray:
     """A one-dimensional int64 array; whole floats are converted, fractions refused."""
-    array = np.asarray(value)
+    array = _array(value, what)
     if array.size == 0:
         array = array.astype(np.int64)
     require(array.dtype.kind in "iuf", f"{what} must be integers, not {array.dtype}")

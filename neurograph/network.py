@@ -12,7 +12,14 @@ import numpy as np
 
 from . import backends, checks
 from .checks import require
-from .errors import CycleError, InvalidValueError, NotSupportedError, StaleError, UnknownNeuronError
+from .errors import (
+    CycleError,
+    FileFormatError,
+    InvalidValueError,
+    NotSupportedError,
+    StaleError,
+    UnknownNeuronError,
+)
 from .functions import activations, aggregations, initializers, losses
 from .graph.graph import HIDDEN, INPUT, Graph
 from .graph.tables import Table
@@ -70,8 +77,11 @@ class Network:
     """
 
     def __init__(self, seed: int = 0, dtype: Any = "float32", backend: str = "auto"):
-        self.dtype = np.dtype(dtype)
-        require(self.dtype in (np.float32, np.float64), f"dtype must be float32 or float64, not {self.dtype}")
+        try:
+            self.dtype = np.dtype(dtype)
+        except TypeError:
+            self.dtype = None
+        require(self.dtype in (np.float32, np.float64), f"dtype must be float32 or float64, not {dtype!r}")
         self.backend_name = backends.resolve(backend)
         self.seed = seed
         self.rng = np.random.default_rng(seed)
@@ -84,6 +94,8 @@ class Network:
         self._plan: Plan | None = None
         self._planned = -1
         self._pass: Any = None
+        self._spare: Any = None  # the pass before: its memory serves the next one
+        self._pass_knows = 0  # ids below this one existed at the last pass
 
     # -- build ---------------------------------------------------------------------------------------------------------
 
@@ -313,7 +325,7 @@ class Network:
         """Make a group of neurons, ids or groups; with a name it is kept in `groups`."""
         ids = self.ids_of(members)
         _, first = np.unique(ids, return_index=True)
-        return self._keep(Group(self, ids[np.sort(first)], self._fresh_name(name)))
+        return self.keep_group(Group(self, ids[np.sort(first)], self._fresh_name(name)))
 
     def ids_of(self, members: Any) -> np.ndarray:
         """Ids of anything that names neurons: a neuron, an id, a group, or a sequence of them."""
@@ -475,7 +487,7 @@ class Network:
         plan, piece = self.plan, self._piece(batch_size)
         parts = []
         for start in range(0, len(X), piece):
-            self._pass = self.backend.forward(plan, X[start : start + piece], False, self._pass)
+            self._passed(self.backend.forward(plan, X[start : start + piece], False, self._pass))
             parts.append(self._pass.outputs)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -487,7 +499,7 @@ class Network:
         slots, plan, piece = self.neurons.slots, self.plan, self._piece(None)
         parts = []
         for start in range(0, len(X), piece):
-            self._pass = self.backend.forward(plan, X[start : start + piece], False, self._pass)
+            self._passed(self.backend.forward(plan, X[start : start + piece], False, self._pass))
             parts.append(self._pass.activations(slots))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -512,11 +524,13 @@ class Network:
         X = self._checked_inputs(X)
         self._require_outputs()
         plan = self.plan
-        run = self.backend.forward(plan, X, True, self._pass)
-        self._pass = run
+        # Into the spare memory: if the loss refuses Y, the last pass is still what it was.
+        run = self.backend.forward(plan, X, True, self._spare)
         outputs = run.outputs
         with np.errstate(all="ignore"):  # a diverged network is reported by its loss, not by warnings
             value, gradient = measure(outputs, Y)
+        self._spare = self._pass
+        self._passed(run)
         self.last_outputs = outputs
         self.backend.backward(plan, run, np.asarray(gradient, self.dtype))
         return float(value)
@@ -548,6 +562,10 @@ class Network:
     def read_last_pass(self, what: str, slot: int) -> np.ndarray:
         """``output`` or ``error`` of a neuron slot in the last pass, shape (batch,)."""
         require(self._pass is not None, "no pass was made yet; call predict or backward first")
+        require(
+            self.graph.neurons["id"][slot] < self._pass_knows,
+            f"neuron {self.graph.neurons['id'][slot]} was added after the last pass; call predict or backward again",
+        )
         require(
             what != "error" or self._pass.differentiated, "the last pass was a prediction, which has no errors; call backward"
         )
@@ -593,7 +611,7 @@ class Network:
         if self._schedule is not None:
             self._schedule.add_neurons()
         self._changed_neurons()
-        return self._keep(Group(self, self.graph.neurons["id"][slots], name, shaped))
+        return self.keep_group(Group(self, self.graph.neurons["id"][slots], name, shaped))
 
     def _set_activation(self, slots: np.ndarray, parsed: list[tuple[int, float]]) -> None:
         self.graph.neurons["activation"][slots] = [code for code, _ in parsed]
@@ -604,7 +622,8 @@ class Network:
         require(name not in self._groups, f"there is a group named {name!r} already; choose another name")
         return name
 
-    def _keep(self, group: Group) -> Group:
+    def keep_group(self, group: Group) -> Group:
+        """Enter a group under its name, if it has one."""
         if group.name is not None:
             self._groups[group.name] = group
         return group
@@ -748,6 +767,10 @@ class Network:
             self._schedule = Schedule(self.graph)
         return self._schedule
 
+    def _passed(self, run: Any) -> None:
+        self._pass = run
+        self._pass_knows = self.graph.neurons.next_id
+
     def _checked_inputs(self, X: Any) -> np.ndarray:
         if self.graph.delayed:
             raise NotSupportedError(
@@ -785,7 +808,23 @@ def load(path: str | os.PathLike) -> Network:
     ------
     FileNotFoundError, FileFormatError
         If the file is missing, truncated, altered or no network.
+
+    Examples
+    --------
+    >>> import tempfile, neurograph as ng
+    >>> net = ng.topologies.layered([2, 3, 1])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     net.save(f"{folder}/model.ng")
+    ...     again = ng.load(f"{folder}/model.ng")
+    >>> bool((again.predict([[1, 2]]) == net.predict([[1, 2]])).all())
+    True
     """
     from . import io, state
 
-    return state.from_arrays(*io.load(path))
+    arrays, meta = io.load(path)
+    try:
+        net = Network(seed=meta["seed"], dtype=meta["dtype"], backend=meta["backend"])
+        state.fill(net, arrays, meta)
+    except (KeyError, IndexError, TypeError) as error:
+        raise FileFormatError(f"{path} does not hold a whole network ({error!r}); save it again") from error
+    return net

@@ -41,6 +41,15 @@ class Plan:
     has_mean : bool
     needs_preactivation : bool
         Some derivative cannot be computed from the neuron's output alone.
+
+    Examples
+    --------
+    >>> import neurograph as ng
+    >>> print(ng.topologies.layered([2, 3, 1]).plan)  # doctest: +ELLIPSIS
+    Plan: 2 inputs, 4 neurons in 2 generations, 9 connections, 1 outputs, ... KiB
+    generation    neurons  connections           fan-in  activations
+             0          3            6           2 to 2  relu
+             1          1            3           3 to 3  identity
     """
 
     graph: Graph

@@ -78,6 +78,13 @@ class Schedule:
     generation : ndarray of int32, shape (n_slots,)
     version : int
         Grows when any neuron's generation may have changed.
+
+    Examples
+    --------
+    >>> import neurograph as ng
+    >>> net = ng.topologies.layered([2, 3, 1])
+    >>> net.schedule, [ids.tolist() for ids in net.schedule.generations]
+    (<Schedule: 6 neurons in 3 generations>, [[0, 1], [2, 3, 4], [5]])
     """
 
     def __init__(self, graph: Graph, planner: Callable[[Graph], np.ndarray] = generations):

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import FileFormatError
 from .functions import activations, aggregations
 from .graph.views import Group
 
@@ -52,35 +51,24 @@ def to_arrays(net: Network) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, meta
 
 
-def from_arrays(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> Network:
-    """The network that `to_arrays` described."""
-    from .network import Network
-
-    try:
-        net = Network(seed=meta["seed"], dtype=meta["dtype"], backend=meta["backend"])
-        net.rng.bit_generator.state = meta["rng"]
-        net.counters.update(meta["counters"])
-        _fill(net, arrays, meta)
-    except (KeyError, IndexError, TypeError) as error:
-        raise FileFormatError(f"the file does not hold a whole network ({error!r}); save it again") from error
-    return net
-
-
-def _fill(net: Network, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+def fill(net: Network, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+    """Make an empty network the one that `to_arrays` described."""
+    net.rng.bit_generator.state = meta["rng"]
+    net.counters.update(meta["counters"])
     graph = net.graph
-    columns = {"neurons": {}, "connections": {}}
+    neurons, connections = ({}, {})
     for key, array in arrays.items():
         table, _, name = key.partition(".")
-        if table in columns:
-            columns[table][name] = array
+        if table == "neurons":
+            neurons[name] = array
+        elif table == "connections":
+            connections[name] = array
     codes = {int(code): activations.ACTIVATIONS[name].code for code, name in meta["activations"].items()}
     kinds = {int(code): aggregations.AGGREGATIONS[name] for code, name in meta["aggregations"].items()}
-    neurons = columns["neurons"]
     for name, renamed in (("activation", codes), ("aggregation", kinds)):
         values, inverse = np.unique(neurons[name], return_inverse=True)
         neurons[name] = np.array([renamed[int(value)] for value in values], np.int8)[inverse]
-    graph.restore(neurons, columns["connections"], meta["next_id"], meta["n_homes"])
+    graph.restore(neurons, connections, meta["next_id"], meta["n_homes"])
     graph.inputs, graph.outputs = arrays["inputs"], arrays["outputs"]
     for i, described in enumerate(meta["groups"]):
-        shape = tuple(described["shape"])
-        net._groups[described["name"]] = Group(net, arrays[f"groups.{i}"], described["name"], shape)
+        net.keep_group(Group(net, arrays[f"groups.{i}"], described["name"], tuple(described["shape"])))

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 
 SMOOTH = ("identity", "sigmoid", "tanh", "softplus", "sin", "gauss", "silu", "gelu")
 MIXED = (
-    *("identity", "relu", ("leaky_relu", 0.1), ("clipped_relu", 2.0), "elu", "selu", "lelu", "step", "abs", "square"),
+    *(
+        "identity",
+        "relu",
+        ("leaky_relu", 0.1),
+        ("clipped_relu", 2.0),
+        ("elu", 1.0),
+        "selu",
+        "lelu",
+        "step",
+        "abs",
+        "square",
+    ),
     *("cube", "clamped", "hat", "sigmoid", "tanh", "softplus", "sin", "gauss", "silu", "gelu"),
 )
 AGGREGATIONS = ("sum", "mean", "product", "max", "min")

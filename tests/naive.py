@@ -243,7 +243,5 @@ def from_network(net):
     ]
     conns = net.connections
     assert not any(int(d) for d in conns.delay)
-    triples = [
-        (int(s), int(t), float(w)) for s, t, w in zip(conns.source, conns.target, conns.weight, strict=True)
-    ]
+    triples = [(int(s), int(t), float(w)) for s, t, w in zip(conns.source, conns.target, conns.weight, strict=True)]
     return NaiveNetwork(neurons, triples, inputs, [int(i) for i in net.outputs.ids])

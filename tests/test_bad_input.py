@@ -208,7 +208,12 @@ CASES = {
         ValueError,
         ["row 0", "column 0", "inf"],
     ),
-    "empty batch": (lambda n: n.predict(np.ones((0, 3))), ng.InvalidValueError, ValueError, ["empty|no samples|at least"]),
+    "empty batch": (
+        lambda n: n.predict(np.ones((0, 3))),
+        ng.InvalidValueError,
+        ValueError,
+        ["empty|no samples|at least"],
+    ),
     "empty batch in backward": (
         lambda n: n.backward(np.ones((0, 3)), np.ones((0, 2)), loss="mse"),
         ng.InvalidValueError,
@@ -342,7 +347,12 @@ CASES = {
         ValueError,
         ["0.5|integer|float"],
     ),
-    "bool ids": (lambda n: n.add_connections([True, False], [7, 7]), ng.InvalidValueError, ValueError, ["bool|integer"]),
+    "bool ids": (
+        lambda n: n.add_connections([True, False], [7, 7]),
+        ng.InvalidValueError,
+        ValueError,
+        ["bool|integer"],
+    ),
     "negative count": (lambda n: n.add_neurons(-1), ng.InvalidValueError, ValueError, ["-1"]),
     "fractional count": (lambda n: n.add_inputs(1.5), ng.InvalidValueError, ValueError, ["1.5"]),
     "name taken": (lambda n: n.add_neurons(1, name="h"), ng.InvalidValueError, ValueError, ["h", "name|taken|exists"]),
@@ -418,7 +428,9 @@ def test_no_inputs(backend):
         net.predict(np.ones((3, 1)))
 
 
-@pytest.mark.parametrize("arguments", [{"dtype": "float16"}, {"dtype": "int64"}, {"dtype": "nonsense"}, {"backend": "tpu"}])
+@pytest.mark.parametrize(
+    "arguments", [{"dtype": "float16"}, {"dtype": "int64"}, {"dtype": "nonsense"}, {"backend": "tpu"}]
+)
 def test_network_arguments(arguments):
     """Unknown dtype or backend: the message lists what there is."""
     with pytest.raises(ng.NeurographError) as caught:

@@ -359,7 +359,13 @@ def test_dtype_of_results(backend, dtype, rng):
     """Everything that comes out has the network's dtype; integers and the other float go in when lossless."""
     net = ng.Network(seed=0, dtype=dtype, backend=backend)
     net.connect(net.add_inputs(2), net.add_outputs(1))
-    for X in (np.ones((3, 2), "float32"), np.ones((3, 2), int), np.ones((3, 2), "float64"), [[1, 2]], np.ones((2, 2), bool)):
+    for X in (
+        np.ones((3, 2), "float32"),
+        np.ones((3, 2), int),
+        np.ones((3, 2), "float64"),
+        [[1, 2]],
+        np.ones((2, 2), bool),
+    ):
         assert net.predict(X).dtype == dtype
     assert net.activations(np.ones((3, 2), dtype)).dtype == dtype
     net.backward(np.ones((3, 2), dtype), np.zeros((3, 1), dtype), loss="mse")

@@ -9,7 +9,7 @@ import neurograph as ng
 
 pytestmark = pytest.mark.nojit
 
-NAMES = """
+CONTRACT = """
 Network Neuron Connection Connections Group Trainer NeurographError StaleError CycleError DuplicateConnectionError
 optim sparsity topologies from_networkx to_networkx from_scipy to_scipy load
 optim.SGD optim.Adam optim.AdamW optim.RMSprop
@@ -20,19 +20,20 @@ Network.connection Network.has_connection Network.neuron Network.group Network.p
 Network.predict Network.__call__ Network.activations Network.backward Network.save
 Neuron.remove Connection.remove Connections.remove Group.add Group.discard Trainer.fit Trainer.evaluate
 optim.Adam.step
-""".split()
+"""
 
 ATTRIBUTES = {
-    "Network": "groups neurons inputs outputs connections n_neurons n_inputs n_outputs n_connections n_parameters nbytes "
-    "schedule plan",
-    "Neuron": "id bias activation aggregation fan_in fan_out inputs outputs predecessors successors groups output error",
+    "Network": "groups neurons inputs outputs connections schedule plan "
+    "n_neurons n_inputs n_outputs n_connections n_parameters nbytes",
+    "Neuron": "id bias activation aggregation fan_in fan_out inputs outputs predecessors successors groups "
+    "output error bias_grad",
     "Connection": "id source target weight grad delay parameter",
     "Connections": "id source target weight grad delay parameter",
     "Group": "ids bias bias_grad activation aggregation fan_in fan_out incoming outgoing shape name",
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CONTRACT.split())
 def test_name_exists(name):
     """Every name of sections 1 to 6."""
     thing = ng

@@ -208,7 +208,7 @@ def test_an_edit_does_not_lower_everything_anew(backend):
 def test_edits_keep_the_weights_of_everyone_else(backend):
     """pykan#399, neat-python#176: structure edits and a save must not shuffle values."""
     net = small(backend)
-    values = dict(zip(zip(net.connections.source, net.connections.target, strict=True), net.connections.weight, strict=True))
+    values = {(c.source.id, c.target.id): c.weight for c in net.connections}
     net.remove_neurons([4])
     net.prune(net.connections[::4])
     net.add_neurons(3)

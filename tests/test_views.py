@@ -495,7 +495,7 @@ def test_connect_draws_each_pair_alike():
 
 
 def test_weights_by_the_real_fan_in():
-    """"he" draws with variance 2 / fan_in of the graph after the call."""
+    """The initializer he draws with variance 2 / fan_in of the graph after the call."""
     net = ng.Network(seed=0, dtype="float64")
     x, y = net.add_inputs(400), net.add_neurons(200)
     conns = net.connect(x, y, density=0.1, weight="he")

@@ -35,7 +35,7 @@ def count_sort(keys, others, alive, slack_shift, start, length, capacity):
     room = total + (total >> 5) + 64  # for rows that outgrow their slack
     other = np.empty(room, np.int32)
     slot = np.empty(room, np.int32)
-    place = np.empty(keys.shape[0], np.int32)
+    place = np.zeros(keys.shape[0], np.int32)
     length[:] = 0
     for c in range(keys.shape[0]):
         if alive[c] >= 0:

@@ -125,7 +125,7 @@ def _dots(ax: Axes, net: Network, ids, x, y) -> None:
     is_output = np.isin(ids, net.outputs.ids)
     masks = {"input": is_input & ~is_output, "hidden": ~is_input & ~is_output, "output": is_output}
     tallest = np.unique(x, return_counts=True)[1].max()
-    size = float(np.clip(2600 / max(tallest, len(ids) / 12), 7, 90))
+    size = float(np.clip(1700 / max(tallest, len(ids) / 12), 7, 90))
     for kind, mask in masks.items():
         colour, marker = _KINDS[kind]
         ax.scatter(x[mask], y[mask], size, colour, marker=marker, edgecolors="white", linewidths=0.5, zorder=2)

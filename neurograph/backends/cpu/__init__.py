@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-
 import numba
 import numpy as np
 
 from ...plan import MEAN, Plan
 from . import kernels
-from .updates import adam, rmsprop, sgd
+from .updates import adam, one_at_a_time, rmsprop, sgd
 
 __all__ = ["Pass", "adam", "backward", "forward", "rmsprop", "sgd"]
-
-# One pass at a time: numba's simplest threading layer aborts the process when two Python threads enter parallel regions.
-_one_at_a_time = threading.Lock()
 
 
 class Pass:
@@ -72,7 +67,7 @@ def forward(plan: Plan, X: np.ndarray, keep: bool = True, reuse: Pass | None = N
     graph, neurons = plan.graph, plan.graph.neurons
     acts, keep_z = run.buffer("acts"), keep and plan.needs_preactivation
     z = run.buffer("z") if keep_z else acts
-    with _one_at_a_time:
+    with one_at_a_time:
         kernels.to_panels(X, plan.inputs, acts)
         kernels.forward(
             plan.rows, plan.offsets, plan.incoming_work, numba.get_num_threads(), *graph.incoming.rows,
@@ -94,7 +89,7 @@ def backward(plan: Plan, run: Pass, gradient: np.ndarray) -> None:
         fan_in = np.maximum(graph.incoming.length[: neurons.size], 1)
         run._divisor = np.where(neurons["aggregation"] == MEAN, fan_in, 1).astype(graph.dtype)
     z = run.buffer("z") if plan.needs_preactivation else acts
-    with _one_at_a_time:
+    with one_at_a_time:
         kernels.to_panels(np.ascontiguousarray(gradient), places, by_output)
         kernels.backward(
             plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, numba.get_num_threads(),
