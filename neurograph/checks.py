@@ -65,12 +65,16 @@ def integers(value: Any, what: str) -> np.ndarray:
     array = _array(value, what)
     if array.size == 0:
         array = array.astype(np.int64)
-    require(array.dtype.kind in "iuf", f"{what} must be integers, not {array.dtype}")
-    require(array.ndim <= 1, f"{what} must be one-dimensional, not of shape {array.shape}")
+    # Every edit passes here, so messages are formatted only when they are needed.
+    if array.dtype.kind not in "iuf":
+        raise InvalidValueError(f"{what} must be integers, not {array.dtype}")
+    if array.ndim > 1:
+        raise InvalidValueError(f"{what} must be one-dimensional, not of shape {array.shape}")
+    array = np.atleast_1d(array)
     if array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.round(array))
-        require(bool(np.all(whole)), f"{what} must be integers, not {np.atleast_1d(array)[~np.atleast_1d(whole)][:1]}")
-    return np.atleast_1d(array.astype(np.int64))
+        require(bool(whole.all()), f"{what} must be integers, not {array[~whole][:1]}")
+    return array.astype(np.int64, copy=False)
 
 
 def count_of(shape: Any, what: str) -> tuple[int, tuple[int, ...] | None]:

@@ -205,10 +205,11 @@ def table(results: Sequence[Result]) -> str:
 def picture(results: Sequence[Result], output: Path) -> None:
     """Draw the last network, and how all of them learned, into one file."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(14, 6.5), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
-    left, right = figure.subfigures(1, 2, width_ratios=(1.75, 1))
+    figure = Figure(figsize=(14, 6.5), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    halves: Any = figure.subfigures(1, 2, width_ratios=(1.75, 1))
+    left, right = halves
     network = left.subplots()
     curves, sizes = right.subplots(2, 1, height_ratios=(2.2, 1))
 

@@ -189,7 +189,7 @@ def _checksum(texts: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> str
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(_framed(name) + _framed(array.dtype.name) + _framed(str(array.shape)))
-        digest.update(array.reshape(-1).view(np.uint8))
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

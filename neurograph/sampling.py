@@ -56,5 +56,5 @@ def absent_pairs(
         ranks += np.searchsorted(existing - np.arange(len(existing)), ranks, side="right")
     if len(allowed) and (allowed == n_sources).all():
         return np.divmod(ranks, n_sources) if n_sources else (ranks, ranks)
-    target = np.searchsorted(offsets, ranks, side="right") - 1
+    target = np.repeat(np.arange(len(allowed)), np.diff(np.searchsorted(ranks, offsets)))
     return target, ranks - offsets[target]

@@ -18,21 +18,8 @@ if TYPE_CHECKING:
     from neurograph.network import Network
 
 SMOOTH = ("identity", "sigmoid", "tanh", "softplus", "sin", "gauss", "silu", "gelu")
-MIXED = (
-    *(
-        "identity",
-        "relu",
-        ("leaky_relu", 0.1),
-        ("clipped_relu", 2.0),
-        ("elu", 1.0),
-        "selu",
-        "lelu",
-        "step",
-        "abs",
-        "square",
-    ),
-    *("cube", "clamped", "hat", "sigmoid", "tanh", "softplus", "sin", "gauss", "silu", "gelu"),
-)
+PIECEWISE = ("relu", ("leaky_relu", 0.125), ("clipped_relu", 2.0), ("elu", 1.0), "selu", "lelu", "step", "abs", "hat")
+MIXED = (*SMOOTH, *PIECEWISE, "square", "cube", "clamped")
 AGGREGATIONS = ("sum", "mean", "product", "max", "min")
 
 

@@ -46,7 +46,7 @@ ACTIVATIONS = {
     "identity": (lambda z, p: z, lambda z, p: 1.0, None),
     "relu": (lambda z, p: max(z, 0.0), lambda z, p: float(z > 0), None),
     "leaky_relu": (lambda z, p: z if z > 0 else p * z, lambda z, p: 1.0 if z > 0 else p, 0.01),
-    "clipped_relu": (lambda z, p: min(max(z, 0.0), p), lambda z, p: float(0 < z < p), 32.0),
+    "clipped_relu": (lambda z, p: min(max(z, 0.0), p), lambda z, p: float(0 < z < p), 6.0),
     "elu": (lambda z, p: z if z > 0 else p * math.expm1(z), lambda z, p: 1.0 if z > 0 else p * math.exp(z), 1.0),
     "gelu": (lambda z, p: z * normal_cdf(z), lambda z, p: normal_cdf(z) + z * normal_pdf(z), None),
     "silu": (lambda z, p: z * sigmoid(z), lambda z, p: sigmoid(z) * (1.0 + z * (1.0 - sigmoid(z))), None),

@@ -269,6 +269,18 @@ CASES = {
         ValueError,
         ["hee", "xavier"],
     ),
+    "unknown initializer for nothing": (
+        lambda n: n.connect(n.groups["x"], n.groups["h"], weight="hee"),
+        ng.UnknownNameError,
+        ValueError,
+        ["hee", "xavier"],
+    ),
+    "weights for pairs that exist": (
+        lambda n: n.connect(n.groups["x"], n.groups["h"], weight=np.ones((4, 3))),
+        ng.InvalidValueError,
+        ValueError,
+        ["weight", "12", "0"],
+    ),
     "density above one": (
         lambda n: n.connect(n.groups["x"], n.groups["y"], density=1.5),
         ng.InvalidValueError,

@@ -1,12 +1,12 @@
 """Gradients against finite differences, and whole training steps against PyTorch."""
 
-import naive
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 import neurograph as ng
 from neurograph.testing import AGGREGATIONS, SMOOTH, check_gradients, networks
+from tests import naive
 
 LOSSES = ("mse", "mae", "huber", "cross_entropy", "binary_cross_entropy")
 

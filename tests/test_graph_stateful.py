@@ -5,7 +5,6 @@ import pickle
 import tempfile
 from pathlib import Path
 
-import naive
 import networkx as nx
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import neurograph as ng
 from neurograph.testing import AGGREGATIONS, MIXED, assert_graph_invariants
+from tests import naive
 
 NUMBERS = st.integers(-32, 32).map(lambda n: n / 16)
 SIZE = 40  # neurons, at which growing stops
@@ -32,7 +32,7 @@ class GraphMachine(RuleBasedStateMachine):
         self.model = nx.DiGraph()
         self.inputs, self.outputs, self.groups, self.dead = [], [], {}, []
         self.dead_views = []
-        self.next_id = 0
+        self.next_id = self.edits = 0
         self.grow("input", n_inputs)
         self.grow("output", n_outputs)
 
@@ -350,13 +350,15 @@ class GraphMachine(RuleBasedStateMachine):
         assert {name: group.ids.tolist() for name, group in self.net.groups.items()} == self.groups
 
     @invariant()
-    def consistent(self):
-        assert_graph_invariants(self.net)
-
-    @invariant()
-    def generations_are_those_of_networkx(self):
-        found = [sorted(g.tolist()) for g in self.net.schedule.generations]
-        assert found == [sorted(g) for g in nx.topological_generations(self.model)]
+    def schedule_is_that_of_networkx(self):
+        """Looked at after every third edit only: reading the schedule tightens it, and it must serve while loose too."""
+        self.edits += 1
+        if self.edits % 3 == 0:
+            assert_graph_invariants(self.net)
+            found = [sorted(g.tolist()) for g in self.net.schedule.generations]
+            assert found == [sorted(g) for g in nx.topological_generations(self.model)]
+        else:
+            self.net.graph.check()
 
     @invariant()
     def same_results(self):

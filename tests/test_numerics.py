@@ -1,12 +1,12 @@
 """Every backend computes what the naive scalar network computes."""
 
-import naive
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 import neurograph as ng
 from neurograph.testing import networks
+from tests import naive
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 DTYPES = ("float64", "float32")
@@ -96,12 +96,12 @@ def test_activations_have_their_default_parameter(backend):
     """A bare name of an activation with a parameter means the documented default."""
     net = ng.Network(seed=0, dtype="float64", backend=backend)
     names = list(naive.ACTIVATIONS)
-    hidden = net.add_neurons(len(names), activation=names, bias=-0.7)
     net.add_inputs(1)
-    net.mark_outputs(hidden)
-    shown = [spec if isinstance(spec, str) else spec[0] for spec in hidden.activation]
-    assert shown == names
-    expected = [f(-0.7, parameter) for f, _, parameter in naive.ACTIVATIONS.values()]
+    for z in (-0.7, 8.0):
+        group = net.add_neurons(len(names), activation=names, bias=z)
+        assert [spec if isinstance(spec, str) else spec[0] for spec in group.activation] == names
+        net.mark_outputs(group)
+    expected = [f(z, parameter) for z in (-0.7, 8.0) for f, _, parameter in naive.ACTIVATIONS.values()]
     np.testing.assert_allclose(net.predict(np.zeros((1, 1)))[0], expected, rtol=1e-12)
 
 
@@ -323,6 +323,68 @@ def test_same_seed_same_network_and_result(backend, rng):
     assert not np.array_equal(a.predict(X), c.predict(X))
 
 
+def wide_network(dtype, backend="cpu"):
+    """Generations wide enough, and parameters many enough, that every kernel really uses its threads."""
+    rng = np.random.default_rng(1)
+    net = ng.Network(seed=1, dtype=dtype, backend=backend)
+    x, y = net.add_inputs(40), net.add_outputs(7)
+    kinds = ["sum"] * 7 + ["mean", "max", "product"]
+    acts = ["tanh", "relu", "gelu", "sin"]
+    layers = [net.add_neurons(300, activation=acts * 75, aggregation=kinds * 30) for _ in range(2)]
+    net.connect(x, layers[0], density=0.5)
+    net.connect(layers[0], layers[1])
+    net.connect(x | layers[0] | layers[1], y)
+    net.connections.weight = rng.normal(size=net.n_connections) * 0.1
+    assert net.n_connections > 90_000
+    return net
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [1, 70, 300])
+def test_wide_generations_cpu_against_reference(dtype, batch, rng):
+    """Where threads share the work, by neurons or by panels, each neuron and connection still gets its own."""
+    cpu, reference = (wide_network(dtype, b) for b in ("cpu", "reference"))
+    X, G = rng.normal(size=(batch, 40)).astype(dtype), rng.normal(size=(batch, 7)) / batch
+    for net in (cpu, reference):
+        net.backward(X, np.zeros((batch, 7), dtype), loss=given_gradient(G))
+    assert_close(cpu.activations(X), reference.activations(X), dtype, "activations")
+    assert_close(cpu.connections.grad, reference.connections.grad, dtype, "weight gradient")
+    assert_close(cpu.neurons.bias_grad, reference.neurons.bias_grad, dtype, "bias gradient")
+
+
+CONCURRENT = """
+import threading
+import numpy as np
+import neurograph as ng
+nets = [ng.topologies.layered([64, 256, 256, 10], seed=s, backend="cpu") for s in range(4)]
+X, Y = np.random.default_rng(0).normal(size=(130, 64)).astype("float32"), np.zeros(130, int)
+def train(net):
+    opt = ng.optim.Adam(1e-3)
+    for _ in range(8):
+        net.backward(X, Y, loss="cross_entropy")
+        opt.step(net)
+threads = [threading.Thread(target=train, args=(net,)) for net in nets]
+[t.start() for t in threads], [t.join() for t in threads]
+alone = [ng.topologies.layered([64, 256, 256, 10], seed=s, backend="cpu") for s in range(4)]
+[train(net) for net in alone]
+print(all((a.connections.weight == b.connections.weight).all() for a, b in zip(nets, alone)))
+"""
+
+
+def test_networks_train_in_several_python_threads():
+    """numba's workqueue layer aborts the process when two threads enter a parallel region; nothing of that here."""
+    import os
+    import subprocess
+    import sys
+
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": "workqueue"}
+    done = subprocess.run(
+        [sys.executable, "-c", CONCURRENT], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "True"
+
+
 def train_digest(threads, batch, dtype="float32"):
     """Bytes of predictions, gradients and weights after three Adam steps on `threads` numba threads."""
     import numba
@@ -331,9 +393,9 @@ def train_digest(threads, batch, dtype="float32"):
     numba.set_num_threads(threads)
     try:
         rng = np.random.default_rng(5)
-        net = mixed_dag("cpu", dtype, n_inputs=12, n_hidden=300, n_outputs=7, density=0.2)
+        net = wide_network(dtype)
         opt = ng.optim.Adam(lr=1e-2)
-        X, Y = rng.normal(size=(batch, 12)).astype(dtype), rng.integers(0, 7, batch)
+        X, Y = rng.normal(size=(batch, 40)).astype(dtype), rng.integers(0, 7, batch)
         parts = [net.predict(X).tobytes()]
         for _ in range(3):
             loss = net.backward(X, Y, loss="cross_entropy")
@@ -403,6 +465,26 @@ def test_sequential_schedule_changes_nothing(backend, rng):
     np.testing.assert_allclose(run.outputs, outputs, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(net.connections.grad, grads[0], rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(net.neurons.bias_grad, grads[1], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [1, 17, 65])
+def test_padding_never_reaches_the_gradient(backend, dtype, batch):
+    """Whatever fills the lanes beyond the last sample may overflow where no sample does; 0 * inf must not leak.
+
+    At x = -1 every neuron is tiny; at x = 0, which is no sample, the chain overflows both dtypes.
+    """
+    net = ng.Network(seed=0, dtype=dtype, backend=backend)
+    x, steep, y = net.add_inputs(1), net.add_neurons(1, activation="exp", bias=50.0), net.add_outputs(1)
+    cubes = net.add_neurons(3, activation="cube")
+    net.connect(x, steep, weight=100.0)
+    chain = [steep[0], *cubes, y[0]]
+    for u, v in zip(chain, chain[1:], strict=False):
+        net.connect(u, v, weight=1.0)
+    value = net.backward(np.full((batch, 1), -1.0), np.ones((batch, 1)), loss="mse")
+    assert value == 1.0 and np.isfinite(net.connections.grad).all()
+    assert y[0].bias_grad == -2.0 and np.isfinite(net.neurons.bias_grad).all()
 
 
 def test_deep_chain(backend):

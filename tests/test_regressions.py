@@ -2,12 +2,12 @@
 
 import time
 
-import naive
 import numpy as np
 import pytest
 
 import neurograph as ng
 from neurograph.testing import assert_graph_invariants
+from tests import naive
 
 pytestmark = pytest.mark.nojit
 

@@ -86,6 +86,16 @@ def test_predictions_are_the_callers(net):
     assert not net.connections.grad.any() and grad.any()
 
 
+def test_output_of_a_large_prediction(net):
+    """One value a sample also where predict runs in pieces; or a refusal, but never a part without a word."""
+    net.predict(np.ones((5000, 4)))
+    try:
+        output = net.neuron(5).output
+    except ng.NeurographError:
+        return
+    assert output.shape == (5000,)
+
+
 def test_a_new_neuron_has_no_output_of_a_dead_one(net):
     """The last pass does not know neurons that came later, whatever slot they took."""
     net.predict(np.ones((3, 4)))
@@ -119,6 +129,26 @@ def test_neurons_compare_by_network_and_id(net):
     other.add_neurons(6)
     assert net.neuron(4) != other.neuron(4)
     assert len({net.neuron(4), net.neuron(4), net.neuron(5)}) == 2
+
+
+def test_membership_is_of_the_network(net):
+    """A neuron or connection of a twin is no member, though its id is."""
+    import copy
+
+    twin = copy.deepcopy(net)
+    assert net.neuron(4) in net.groups["h"] and net.connections[0] in net.connections
+    assert twin.neuron(4) not in net.groups["h"] and twin.connections[0] not in net.connections
+    assert 4 in net.groups["h"] and 0 not in net.groups["h"]
+
+
+def test_a_weight_for_each_new_pair(net):
+    """Targets in the group's order, and for each its sources in theirs."""
+    sources, targets = net.group([2, 0, 1]), net.add_neurons(2)
+    new = net.connect(sources, targets, weight=np.arange(6.0).reshape(2, 3))
+    for i, t in enumerate(targets):
+        for j, s in enumerate(sources):
+            assert net.connection(s, t).weight == 3 * i + j
+    assert new.weight.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_ids_are_never_reused(net):
@@ -479,6 +509,37 @@ def test_connecting_a_group_with_itself_makes_a_dag(net):
     import networkx as nx
 
     assert nx.is_directed_acyclic_graph(nx.DiGraph(zip(net.connections.source, net.connections.target, strict=True)))
+
+
+@pytest.mark.parametrize("act", ["look at the schedule", "print the plan", "predict", "save and load", "read views"])
+def test_looking_does_not_change_what_is_drawn(tmp_path, act):
+    """Same seed, same edits, same connections, whatever was read, run or saved in between."""
+
+    def drawn(act):
+        net = ng.Network(seed=0, backend="reference")
+        net.add_inputs(2)
+        h = net.add_neurons(8, name="h")
+        net.add_outputs(1)
+        net.connect(h[6], h[0], weight=1.0)
+        net.connect(h[0], h[3], weight=1.0)
+        net.predict(np.ones((1, 2)))
+        net.connection(h[6], h[0]).remove()
+        if act == "look at the schedule":
+            assert net.schedule.depth == 2
+        elif act == "print the plan":
+            str(net.plan)
+        elif act == "predict":
+            net.predict(np.ones((1, 2)))
+        elif act == "save and load":
+            net.save(tmp_path / "model.ng")
+            net = ng.load(tmp_path / "model.ng")
+        elif act == "read views":
+            assert net.neurons.fan_in.sum() == len(net.connections.weight)
+        h = net.groups["h"]
+        net.connect(h, h, density=0.4)
+        return sorted(zip(net.connections.source.tolist(), net.connections.target.tolist(), strict=True))
+
+    assert drawn(act) == drawn(None)
 
 
 def test_connect_draws_each_pair_alike():

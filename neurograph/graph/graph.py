@@ -76,6 +76,10 @@ class Graph:
         """Slots of neuron ids that were all given once; -1 for those that were removed."""
         return self._slot_of[ids].astype(np.int64)
 
+    def slot_of(self, id: int) -> int:
+        """Slot of one neuron id that was given once; -1 if it was removed."""
+        return int(self._slot_of[id])
+
     def add_neurons(self, count: int, kind: int = HIDDEN, **columns) -> np.ndarray:
         """Add ``count`` neurons that share a new home; ``columns`` are values or arrays."""
         table = self.neurons

@@ -54,10 +54,10 @@ def history(
     ['dense', 'sparse']
     """
     for name, record in histories.items():
-        if not isinstance(record, Mapping) and not hasattr(record, "keys"):
+        if not isinstance(record, Mapping):
             raise InvalidValueError(f"Give a mapping of names to histories; {name!r} holds a {type(record).__name__}.")
-        if key not in record.keys():  # noqa: SIM118
-            raise InvalidValueError(f"The history of {name!r} has no {key!r}; it has {', '.join(record.keys())}.")
+        if key not in record:
+            raise InvalidValueError(f"The history of {name!r} has no {key!r}; it has {', '.join(record)}.")
     ax = axes_or_new(ax, (6, 4))
     for number, (name, record) in enumerate(histories.items()):
         values = list(record[key])

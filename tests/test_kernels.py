@@ -1,0 +1,92 @@
+"""The row loops against their scalar twins, and facts about how the kernels are compiled."""
+
+import numpy as np
+import pytest
+from numba import njit
+
+import neurograph as ng
+from neurograph.backends.cpu import kernels
+
+pytestmark = pytest.mark.skipif(kernels.numba.config.DISABLE_JIT, reason="the twins themselves run without the compiler")
+
+ROWS = 12
+
+
+@njit
+def run_gather(wide, weight, other, slot, k0, k1, acts, panel, row, seed):
+    if wide:
+        kernels.gather_wide(weight, other, slot, k0, k1, acts, panel, row, seed)
+    else:
+        kernels.gather_narrow(weight, other, slot, k0, k1, acts, panel, row, seed)
+
+
+@njit
+def run_backward(wide, inputs, weight, grad, other, slot, k0, k1, acts, delta, panel, row, first):
+    arguments = (weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
+    if inputs and wide:
+        kernels.grad_wide(*arguments)
+    elif inputs:
+        kernels.grad_narrow(*arguments)
+    elif wide:
+        kernels.backward_wide(*arguments)
+    else:
+        kernels.backward_narrow(*arguments)
+
+
+def a_row(dtype, wide, length):
+    rng = np.random.default_rng(length)
+    lanes = kernels.lanes_of(np.dtype(dtype), wide)
+    acts, delta = (rng.normal(size=(2, ROWS, lanes)).astype(dtype) for _ in range(2))
+    other = rng.permutation(ROWS - 1)[:length].astype(np.int32)
+    slot = rng.permutation(30)[:length].astype(np.int32)
+    return rng.normal(size=30).astype(dtype), other, slot, acts, delta
+
+
+@pytest.mark.parametrize("length", range(8))
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_row_loops_equal_their_twins(dtype, wide, length):
+    rtol = 1e-5 if dtype == "float32" else 1e-13
+    weight, other, slot, acts, delta = a_row(dtype, wide, length)
+    ours, twin = acts.copy(), acts.copy()
+    seed = acts.dtype.type(0.5)
+    run_gather(wide, weight, other, slot, 0, length, ours, 1, ROWS - 1, seed)
+    kernels._gather_twin(weight, other, slot, 0, length, twin, 1, ROWS - 1, seed)
+    np.testing.assert_allclose(ours, twin, rtol=rtol, atol=rtol)
+    for inputs, python in ((True, kernels._grad_twin), (False, kernels._backward_twin)):
+        for first in (True, False):
+            a, b = (np.ones(30, dtype), delta.copy()), (np.ones(30, dtype), delta.copy())
+            run_backward(wide, inputs, weight, a[0], other, slot, 0, length, acts, a[1], 1, ROWS - 1, first)
+            python(weight, b[0], other, slot, 0, length, acts, b[1], 1, ROWS - 1, first)
+            np.testing.assert_allclose(a[0], b[0], rtol=rtol, atol=rtol)
+            np.testing.assert_allclose(a[1], b[1], rtol=rtol, atol=rtol)
+
+
+def test_rows_run_in_vector_registers():
+    """On x86 the loop multiplies and adds whole registers; numba's own vectoriser would not keep them over the row."""
+    run_gather(True, *a_row("float32", True, 3)[:3], 0, 3, a_row("float32", True, 3)[3], 0, 0, np.float32(0))
+    assembly = "\n".join(run_gather.inspect_asm().values())
+    if kernels.REGISTER_BYTES < 32:
+        pytest.skip("this host has no 256-bit registers")
+    assert "vfmadd" in assembly and ("ymm" in assembly or "zmm" in assembly)
+
+
+def test_one_specialisation_a_dtype():
+    """Arguments are fixed at the border, so every kernel is compiled once for each dtype and never again."""
+    for dtype in ("float32", "float64"):
+        net = ng.Network(dtype=dtype, backend="cpu")
+        x, h = net.add_inputs(3), net.add_neurons(3, activation=["gelu", "relu", "tanh"], aggregation=["sum", "max", "mean"])
+        net.connect(x, h)
+        net.mark_outputs(h)
+        for batch in (1, 40, 300):
+            net.backward(np.ones((batch, 3)), np.zeros((batch, 3)))
+            net.predict(np.ones((batch, 3)))
+    for name in ("forward", "backward", "forward_rows", "backward_rows", "_forward_shares", "_backward_shares"):
+        assert len(getattr(kernels, name).signatures) <= 2, name
+
+
+def test_shares_cover_every_row_once():
+    work = np.concatenate([[0], np.cumsum(np.random.default_rng(0).integers(1, 50, 37))])
+    for shares in (1, 2, 3, 7, 64):
+        cuts = [int(kernels.cut(work, 5, 30, share, shares)) for share in range(shares + 1)]
+        assert cuts[0] == 5 and cuts[-1] == 30 and cuts == sorted(cuts)
