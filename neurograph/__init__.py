@@ -4,39 +4,27 @@ A `Network` is any graph of neurons and connections (WHAT). A scheduler partitio
 (WHEN), these are laid out as one sparse matrix (HOW), and a backend runs it (RUN).
 """
 
-from . import callbacks
-from . import datasets
-from . import functions
-from . import optim
-from . import plot
-from . import sparsity
-from . import topologies
+from . import callbacks, datasets, functions, optim, plot, sparsity, topologies
 from .backends import available_backends
-from .convert import from_networkx
-from .convert import from_scipy
-from .convert import to_networkx
-from .convert import to_scipy
-from .errors import CycleError
-from .errors import DivergedError
-from .errors import DuplicateConnectionError
-from .errors import FileFormatError
-from .errors import InvalidValueError
-from .errors import MissingDependencyError
-from .errors import NeurographError
-from .errors import NotSupportedError
-from .errors import StaleError
-from .errors import UnknownNameError
-from .errors import UnknownNeuronError
-from .graph.views import Connection
-from .graph.views import Connections
-from .graph.views import Group
-from .graph.views import Neuron
-from .network import Network
-from .network import load
+from .convert import from_networkx, from_scipy, to_networkx, to_scipy
+from .errors import (
+    CycleError,
+    DivergedError,
+    DuplicateConnectionError,
+    FileFormatError,
+    InvalidValueError,
+    MissingDependencyError,
+    NeurographError,
+    NotSupportedError,
+    StaleError,
+    UnknownNameError,
+    UnknownNeuronError,
+)
+from .graph.views import Connection, Connections, Group, Neuron
+from .network import Network, load
 from .plan import Plan
 from .schedule import Schedule
-from .train import History
-from .train import Trainer
+from .train import History, Trainer
 
 __version__ = "0.1.0"
 

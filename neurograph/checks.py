@@ -9,7 +9,7 @@ import numpy as np
 from .errors import InvalidValueError
 
 
-def require(condition: bool, message: str) -> None:
+def require(condition: Any, message: str) -> None:
     """Raise `InvalidValueError` with ``message`` unless ``condition`` holds."""
     if not condition:
         raise InvalidValueError(message)

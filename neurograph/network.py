@@ -165,10 +165,10 @@ class Network:
         """Connect two groups, or two neurons.
 
         Between groups, pairs that exist are skipped, and ``density`` below 1 takes exactly
-        ``round(density * number of possible new pairs)`` of the others, drawn uniformly. A pair that could close a cycle
-        is no candidate: as soon as a target reaches a source, or a neuron is in both groups, the source must stand before
-        the target in schedule order (ties by id), so ``net.connect(hidden, hidden, density=0.1)`` makes a random DAG.
-        Between two single neurons the call is literal: a duplicate or a cycle is an error.
+        ``round(density * number of possible new pairs)`` of the others, drawn uniformly. A pair that could close a
+        cycle is no candidate: as soon as a target reaches a source, or a neuron is in both groups, the source must
+        stand before the target in schedule order (ties by id), so ``net.connect(hidden, hidden, density=0.1)`` makes a
+        random DAG. Between two single neurons the call is literal: a duplicate or a cycle is an error.
 
         Parameters
         ----------
@@ -567,7 +567,8 @@ class Network:
             f"neuron {self.graph.neurons['id'][slot]} was added after the last pass; call predict or backward again",
         )
         require(
-            what != "error" or self._pass.differentiated, "the last pass was a prediction, which has no errors; call backward"
+            what != "error" or self._pass.differentiated,
+            "the last pass was a prediction, which has no errors; call backward",
         )
         return getattr(self._pass, what)(slot)
 
@@ -689,7 +690,9 @@ class Network:
         loops = (source == target) & (delay == 0)
         if loops.any():
             id = self.graph.neurons["id"][source[loops][0]]
-            raise CycleError(f"neuron {id} would feed itself in the same step; give the connection delay=1, or leave it out")
+            raise CycleError(
+                f"neuron {id} would feed itself in the same step; give the connection delay=1, or leave it out"
+            )
         if len(source) == 0:
             return np.zeros(0, np.int64)
         checkpoint, random = self.graph.connections.checkpoint(), self.rng.bit_generator.state
@@ -740,7 +743,7 @@ class Network:
             raise
 
     def _all_pairs_acyclic(self, source: np.ndarray, target: np.ndarray) -> bool:
-        """Whether every connection from ``source`` to ``target`` may be added: none is in both, no target reaches a source."""
+        """Whether every pair may be connected: no neuron is on both sides, and no target reaches a source."""
         goal = np.zeros(self.graph.neurons.size, bool)
         goal[source] = True
         if goal[target].any():
@@ -777,13 +780,15 @@ class Network:
     def _checked_inputs(self, X: Any) -> np.ndarray:
         if self.graph.delayed:
             raise NotSupportedError(
-                f"this network has {self.graph.delayed} connections with a delay, and running through time is not part of "
-                "this version; prune them (net.connections[net.connections.delay > 0].remove()) to run it"
+                f"this network has {self.graph.delayed} connections with a delay, and running through time is not part "
+                "of this version; prune them (net.connections[net.connections.delay > 0].remove()) to run it"
             )
         return checks.inputs(X, self.n_inputs, self.dtype)
 
     def _require_outputs(self) -> None:
-        require(self.n_outputs > 0, "the network has no outputs; add_outputs, or mark_outputs of neurons that are there")
+        require(
+            self.n_outputs > 0, "the network has no outputs; add_outputs, or mark_outputs of neurons that are there"
+        )
 
     def _piece(self, batch_size: int | None) -> int:
         if batch_size is None:

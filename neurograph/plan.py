@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ class Plan:
             f"{len(graph.connections)} connections, {len(self.outputs)} outputs, {_bytes(self.nbytes)}",
             f"{'generation':>10}  {'neurons':>9}  {'connections':>11}  {'fan-in':>15}  activations",
         ]
-        shown = range(self.n_generations)
+        shown: Any = range(self.n_generations)
         if self.n_generations > 20:
             shown = [*range(12), *range(self.n_generations - 6, self.n_generations)]
         previous = -1

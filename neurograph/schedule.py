@@ -31,8 +31,8 @@ def generations(graph: Graph) -> np.ndarray:
 
     delay = graph.connections["delay"]
     generation, blocked = compiled.kahn(
-        graph.neurons["id"], graph.incoming.start, graph.incoming.length, graph.incoming.slot, *graph.outgoing.rows, delay,
-        graph.delayed > 0,
+        graph.neurons["id"], graph.incoming.start, graph.incoming.length, graph.incoming.slot, *graph.outgoing.rows,
+        delay, graph.delayed > 0,
     )  # fmt: skip
     if blocked.any():
         cycle = graph.neurons["id"][compiled.one_cycle(blocked, *graph.incoming.rows, delay)]
@@ -175,7 +175,14 @@ class Schedule:
         log, old = np.empty(REPAIR_LIMIT, np.int32), np.empty(REPAIR_LIMIT, np.int32)
         budget = 1024 + len(self._graph.connections) // 16
         outcome, changes = compiled.raise_generations(
-            source, target, budget, self.generation, *self._graph.outgoing.rows, self._graph.connections["delay"], log, old
+            source,
+            target,
+            budget,
+            self.generation,
+            *self._graph.outgoing.rows,
+            self._graph.connections["delay"],
+            log,
+            old,
         )
         if outcome == compiled.ACYCLIC:
             return True

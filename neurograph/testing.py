@@ -250,4 +250,4 @@ def check_gradients(
             who = f"{conns.source[k]} -> {conns.target[k]}" if column == "weight" else f"neuron {movable.ids[k]}"
             assert error <= tolerance, f"gradient of the {column} of {who} is {gradient[k]}, differences say {expected}"
             worst = max(worst, error)
-    return worst
+    return float(worst)

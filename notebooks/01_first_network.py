@@ -16,8 +16,7 @@
 #
 # In neurograph a network is a graph. Every neuron and every connection is an object that you can look at, change and
 # remove, also while the network trains. This notebook wires a small network by hand, looks at how it will run, follows
-# one backward pass with pencil and paper, cuts one connection and grows another between two updates, and trains the
-# network until it solves its task.
+# one backward pass by hand, trains, cuts one connection and grows another between two updates, and trains on.
 #
 # The task is XOR with real numbers: a point (a, b) of the square from -1 to 1 belongs to class 1 if exactly one of its
 # coordinates is positive. No straight line separates the two classes.

@@ -351,7 +351,7 @@ class GraphMachine(RuleBasedStateMachine):
 
     @invariant()
     def schedule_is_that_of_networkx(self):
-        """Looked at after every third edit only: reading the schedule tightens it, and it must serve while loose too."""
+        """Looked at after every third edit only: reading it tightens it, and it must serve while loose too."""
         self.edits += 1
         if self.edits % 3 == 0:
             assert_graph_invariants(self.net)
@@ -389,7 +389,7 @@ class CpuGraphMachine(GraphMachine):
     backend = "cpu"
 
 
-STEPS = settings(deadline=None, max_examples=25, stateful_step_count=30)
+STEPS = settings(deadline=None, max_examples=50, stateful_step_count=30)
 TestGraphReference = GraphMachine.TestCase
 TestGraphReference.settings = STEPS
 TestGraphCpu = CpuGraphMachine.TestCase

@@ -7,7 +7,9 @@ from numba import njit
 import neurograph as ng
 from neurograph.backends.cpu import kernels
 
-pytestmark = pytest.mark.skipif(kernels.numba.config.DISABLE_JIT, reason="the twins themselves run without the compiler")
+pytestmark = pytest.mark.skipif(
+    kernels.numba.config.DISABLE_JIT, reason="the twins themselves run without the compiler"
+)
 
 ROWS = 12
 
@@ -75,7 +77,10 @@ def test_one_specialisation_a_dtype():
     """Arguments are fixed at the border, so every kernel is compiled once for each dtype and never again."""
     for dtype in ("float32", "float64"):
         net = ng.Network(dtype=dtype, backend="cpu")
-        x, h = net.add_inputs(3), net.add_neurons(3, activation=["gelu", "relu", "tanh"], aggregation=["sum", "max", "mean"])
+        x, h = (
+            net.add_inputs(3),
+            net.add_neurons(3, activation=["gelu", "relu", "tanh"], aggregation=["sum", "max", "mean"]),
+        )
         net.connect(x, h)
         net.mark_outputs(h)
         for batch in (1, 40, 300):

@@ -57,7 +57,7 @@ def forward(plan: Plan, X: np.ndarray, keep: bool = True, reuse: Pass | None = N
 
 
 def backward(plan: Plan, run: Pass, gradient: np.ndarray) -> None:
-    """Fill ``grad`` of the connections and ``bias_grad`` of the neurons from the outputs' gradient (batch, n_outputs)."""
+    """Fill ``grad`` of the connections and ``bias_grad`` of the neurons from ``gradient`` (batch, n_outputs)."""
     graph, neurons = plan.graph, plan.graph.neurons
     by_output = np.zeros_like(run.y)
     by_output[plan.outputs] = gradient.T

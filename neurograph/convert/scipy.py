@@ -44,7 +44,7 @@ def from_scipy(
     Raises
     ------
     InvalidValueError, CycleError
-        If the matrix is not square, indices lie outside it, an input has incoming weights, or the weights close a cycle.
+        If the matrix is not square, indices lie outside it, an input has incoming weights, or there is a cycle.
 
     Examples
     --------
@@ -99,6 +99,8 @@ def to_scipy(net: Network) -> scipy.sparse.csr_array:
     import scipy.sparse
 
     conns, ids = net.connections, net.neurons.ids
-    require(not conns.delay.any(), "the network has delayed connections, which one matrix cannot hold; prune them first")
+    require(
+        not conns.delay.any(), "the network has delayed connections, which one matrix cannot hold; prune them first"
+    )
     ends = np.searchsorted(ids, conns.target), np.searchsorted(ids, conns.source)
     return scipy.sparse.csr_array((conns.weight, ends), shape=(len(ids), len(ids)))

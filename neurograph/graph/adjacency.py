@@ -75,7 +75,17 @@ class Adjacency:
         begin = 0
         while True:
             begin, self._used = compiled.append_rows(
-                keys, others, slots, begin, self.start, self.length, self.capacity, self.other, self.slot, place, self._used
+                keys,
+                others,
+                slots,
+                begin,
+                self.start,
+                self.length,
+                self.capacity,
+                self.other,
+                self.slot,
+                place,
+                self._used,
             )
             if begin == compiled.FITS:
                 return

@@ -120,11 +120,24 @@ def find_connection(u, v, d, in_start, in_length, in_other, in_slot, out_start, 
 
 
 @jit
-def first_existing(us, vs, ds, in_start, in_length, in_other, in_slot, out_start, out_length, out_other, out_slot, delay):
+def first_existing(
+    us, vs, ds, in_start, in_length, in_other, in_slot, out_start, out_length, out_other, out_slot, delay
+):
     """Index of the first pair that is connected already, or -1."""
     for i in range(us.shape[0]):
         found = find_connection(
-            us[i], vs[i], ds[i], in_start, in_length, in_other, in_slot, out_start, out_length, out_other, out_slot, delay
+            us[i],
+            vs[i],
+            ds[i],
+            in_start,
+            in_length,
+            in_other,
+            in_slot,
+            out_start,
+            out_length,
+            out_other,
+            out_slot,
+            delay,
         )
         if found >= 0:
             return i

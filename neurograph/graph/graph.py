@@ -184,7 +184,10 @@ class Graph:
 
     def restore(self, neurons: dict, connections: dict, next_id: dict[str, int], n_homes: int) -> None:
         """Fill an empty graph from columns without holes, in the order of the rows by target."""
-        for table, columns, name in ((self.neurons, neurons, "neurons"), (self.connections, connections, "connections")):
+        for table, columns, name in (
+            (self.neurons, neurons, "neurons"),
+            (self.connections, connections, "connections"),
+        ):
             table.restore(columns, next_id[name])
         slots = np.arange(self.connections.size)
         self.connections["parameter"][:] = slots

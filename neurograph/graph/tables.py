@@ -120,7 +120,7 @@ class Table:
 
     def _grow(self, need: int) -> None:
         # A little room for the edits to come, far less than doubling: memory at rest is a promise of this library.
-        capacity = max(need + need // 32 + 8, self.capacity + self.capacity // 4)
+        capacity = max(need + need // 32 + 8, self.capacity + self.capacity // 16)
         for name, column in self._columns.items():
             room = np.zeros(capacity, column.dtype)
             room[: self.size] = column[: self.size]

@@ -173,7 +173,9 @@ class Group:
 
     __slots__ = ("_ids", "_network", "_removals", "_shape", "name")
 
-    def __init__(self, network: Network, ids: np.ndarray, name: str | None = None, shape: tuple[int, ...] | None = None):
+    def __init__(
+        self, network: Network, ids: np.ndarray, name: str | None = None, shape: tuple[int, ...] | None = None
+    ):
         self._network = network
         self._ids = np.asarray(ids, np.int64)
         self._removals = network.graph.removals
@@ -445,8 +447,8 @@ class Connections:
             stale = ids[self._slots] != self._ids
         if stale.any():
             raise StaleError(
-                f"{int(stale.sum())} of these {len(self._slots)} connections were removed from the network, the first is "
-                f"connection {self._ids[stale][0]}; ask the network for its connections again"
+                f"{int(stale.sum())} of these {len(self._slots)} connections were removed from the network, the first "
+                f"is connection {self._ids[stale][0]}; ask the network for its connections again"
             )
         return self._slots
 
@@ -550,7 +552,9 @@ class Connections:
 
 def column_of(value: Any, count: int, parse: Any, what: str) -> list:
     """Parse one specification for all, or one per neuron, into a list of length ``count``."""
-    one = isinstance(value, str) or (isinstance(value, tuple) and len(value) == 2 and not isinstance(value[1], str | tuple))
+    one = isinstance(value, str) or (
+        isinstance(value, tuple) and len(value) == 2 and not isinstance(value[1], str | tuple)
+    )
     if one:
         return [parse(value)] * count
     values = list(value) if isinstance(value, list | tuple | np.ndarray) else None

@@ -141,12 +141,13 @@ def _million(n_connections: int) -> ng.Network:
     return net
 
 
-def memory(n_connections=4_000_000) -> list[dict]:
+def memory(n_connections=10_000_000) -> list[dict]:
     """Bytes a connection with Adam's state at rest, as the network counts them and as the process grows."""
     code = (
         "import gc, psutil, numpy as np, neurograph as ng\n"
         "def used(): gc.collect(); return psutil.Process().memory_info().rss\n"
-        "warm = ng.topologies.layered([4, 4, 4]); warm.backward(np.ones((2, 4)), np.zeros((2, 4))); ng.optim.Adam().step(warm)\n"
+        "warm = ng.topologies.layered([4, 4, 4]); warm.backward(np.ones((2, 4)), np.zeros((2, 4)))\n"
+        "ng.optim.Adam().step(warm)\n"
         "before = used()\n"
         "net = ng.Network()\n"
         "x, h = net.add_inputs(4000), net.add_neurons(4000)\n"
@@ -182,12 +183,17 @@ def import_time(repeats=9) -> list[dict]:
     code = "import neurograph, sys; print([m for m in ('numba', 'cupy', 'networkx', 'matplotlib') if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
     return [
-        {"name": "import beyond numpy", "seconds": float(np.median(beyond)), "loads": loaded, "target": "<= 0.3, loads []"}
+        {
+            "name": "import beyond numpy",
+            "seconds": float(np.median(beyond)),
+            "loads": loaded,
+            "target": "<= 0.3, loads []",
+        }
     ]
 
 
 def first_use() -> list[dict]:
-    """Seconds until the first training step has run: on a fresh machine (compiling), and in the next process (cached)."""
+    """Seconds until the first training step has run: kernels compiled, and in the next process from the cache."""
     code = (
         "import time; t = time.perf_counter()\n"
         "import numpy as np, neurograph as ng\n"
@@ -198,7 +204,11 @@ def first_use() -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
         runs = [
-            float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment).stdout)
+            float(
+                subprocess.run(
+                    [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
+                ).stdout
+            )
             for _ in range(2)
         ]
     return [{"name": "first training step", "compiling_s": runs[0], "cached_s": runs[1]}]

@@ -22,12 +22,13 @@ class Pass:
             lanes = kernels.lanes_of(dtype, wide=True)
         panels = -(-batch // lanes)
         n, q = plan.graph.neurons.size, plan.n_special
-        shapes = {"acts": (panels, n, lanes), "delta": (panels, n, lanes), "z": (panels, n, lanes)}
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("acts", "z", "delta"), (panels, n, lanes))
         shapes |= {"kept": (panels, q, 2, lanes), "delta_special": (panels, q, lanes)}
         old = reuse._buffers if isinstance(reuse, Pass) else {}
         self._shapes, self._dtype = shapes, dtype
         # Fresh pages cost more than the arithmetic of a small batch: take over what fits.
-        self._buffers = {k: a for k, a in old.items() if a.shape == shapes[k] and a.dtype == dtype}
+        fits = {name: a for name, a in old.items() if a.shape == shapes[name] and a.dtype == dtype}
+        self._buffers: dict[str, np.ndarray] = fits
         self._plan, self._batch = plan, batch
         self._divisor: np.ndarray | None = None
         self.differentiated = False
@@ -62,13 +63,16 @@ class Pass:
 
 
 def forward(plan: Plan, X: np.ndarray, keep: bool = True, reuse: Pass | None = None) -> Pass:
-    """Run a batch X of shape (batch, n_inputs); ``keep`` what `backward` needs, ``reuse`` the memory of an older pass."""
+    """Run a batch X of shape (batch, n_inputs).
+
+    ``keep`` what `backward` needs; ``reuse`` the memory of an older pass.
+    """
     run = Pass(plan, len(X), reuse)
     graph, neurons = plan.graph, plan.graph.neurons
     acts, keep_z = run.buffer("acts"), keep and plan.needs_preactivation
     z = run.buffer("z") if keep_z else acts
     with one_at_a_time:
-        kernels.to_panels(X, plan.inputs, acts)
+        kernels.to_panels(X, plan.inputs, acts, True)
         kernels.forward(
             plan.rows, plan.offsets, plan.incoming_work, numba.get_num_threads(), *graph.incoming.rows,
             graph.connections["weight"], neurons["activation"], neurons["activation_parameter"], neurons["aggregation"],
@@ -78,7 +82,7 @@ def forward(plan: Plan, X: np.ndarray, keep: bool = True, reuse: Pass | None = N
 
 
 def backward(plan: Plan, run: Pass, gradient: np.ndarray) -> None:
-    """Fill ``grad`` of the connections and ``bias_grad`` of the neurons from the outputs' gradient (batch, n_outputs)."""
+    """Fill ``grad`` of the connections and ``bias_grad`` of the neurons from ``gradient`` (batch, n_outputs)."""
     graph, neurons = plan.graph, plan.graph.neurons
     acts = run.buffer("acts")
     places = np.arange(len(plan.outputs), dtype=np.int32)
@@ -90,11 +94,12 @@ def backward(plan: Plan, run: Pass, gradient: np.ndarray) -> None:
         run._divisor = np.where(neurons["aggregation"] == MEAN, fan_in, 1).astype(graph.dtype)
     z = run.buffer("z") if plan.needs_preactivation else acts
     with one_at_a_time:
-        kernels.to_panels(np.ascontiguousarray(gradient), places, by_output)
+        kernels.to_panels(np.ascontiguousarray(gradient), places, by_output, False)
         kernels.backward(
             plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, numba.get_num_threads(),
             *graph.outgoing.rows, graph.incoming.length, graph.connections["weight"], graph.connections["grad"],
-            neurons["activation"], neurons["activation_parameter"], neurons["aggregation"], neurons["bias_grad"],
-            plan.special, output, by_output, acts, z, run.buffer("kept"), run.buffer("delta"), run.buffer("delta_special"),
+            neurons["activation"], neurons["activation_parameter"], neurons["aggregation"], neurons["bias"],
+            neurons["bias_grad"], plan.special, output, by_output, acts, z, run.buffer("kept"), run.buffer("delta"),
+            run.buffer("delta_special"),
         )  # fmt: skip
     run.differentiated = True

@@ -6,16 +6,17 @@ contiguous run of vector registers and a panel stays in cache.
 - Forward walks the connections by target: the sums of one target stay in registers for the whole row; each connection
   costs one broadcast of its weight and, per register, one load and one multiply-add.
 - Backward walks them by source and is fused: one load of the target's delta feeds two multiply-adds, one for the
-  gradient of the source's output and one for the gradient of the weight. A source belongs to one thread, so there are no
-  atomics and no scatter, and the results do not depend on the number of threads.
+  gradient of the source's output and one for the gradient of the weight. A source belongs to one thread, so there are
+  no atomics and no scatter, and the results do not depend on the number of threads.
 
-Numba's vectoriser does not keep accumulators in registers over a loop, so the two row loops are written with LLVM vector
-types. Each has a scalar twin, which runs where numba's compiler is switched off. Everything compiled lives in this one
-file, options included, because numba's disk cache does not notice changes elsewhere.
+Numba's vectoriser does not keep accumulators in registers over a loop, so the two row loops are written with LLVM
+vector types. Each has a scalar twin, which runs where numba's compiler is switched off. Everything compiled lives in
+this one file, options included, because numba's disk cache does not notice changes elsewhere.
 """
 
 import math
 from functools import partial
+from typing import NamedTuple
 
 import llvmlite.binding
 import numba
@@ -44,7 +45,7 @@ def _register_bytes() -> int:
 
 REGISTER_BYTES = _register_bytes()
 WIDE = 4  # accumulators a row: with the source's own outputs they fill half of 16 registers in the backward loop
-SERIAL_WORK = 6000  # connections times panels below which a parallel region costs more than it saves
+SERIAL_WORK = 20_000  # connections times panels, about 0.1 ms, below which a parallel region is not worth its risk
 
 SUM, MEAN, PRODUCT, MAX, MIN = (AGGREGATIONS[name] for name in ("sum", "mean", "product", "max", "min"))
 (
@@ -60,7 +61,7 @@ def lanes_of(dtype: np.dtype, wide: bool) -> int:
     return REGISTER_BYTES // np.dtype(dtype).itemsize * (WIDE if wide else 1)
 
 
-# -- row loops in vector registers ---------------------------------------------------------------------------------------
+# -- row loops in vector registers -------------------------------------------------------------------------------------
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
@@ -77,7 +78,9 @@ class _Emit:
         # llvmlite's declare_intrinsic does not name vector types, so the intrinsics are declared by hand.
         declare = partial(cgutils.get_or_insert_function, builder.module)
         self._fma = declare(ir.FunctionType(self.vector, [self.vector] * 3), f"llvm.fma.{suffix}")
-        self._sum = declare(ir.FunctionType(self.scalar, [self.scalar, self.vector]), f"llvm.vector.reduce.fadd.{suffix}")
+        self._sum = declare(
+            ir.FunctionType(self.scalar, [self.scalar, self.vector]), f"llvm.vector.reduce.fadd.{suffix}"
+        )
 
     def row(self, array_type, array, panel, row, registers):
         """Pointer to ``array[panel, row, 0]``."""
@@ -93,7 +96,9 @@ class _Emit:
     def splat(self, value):
         undefined = ir.Constant(self.vector, ir.Undefined)
         first = self.builder.insert_element(undefined, value, ir.Constant(I32, 0))
-        return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, self.width), [0] * self.width))
+        return self.builder.shuffle_vector(
+            first, undefined, ir.Constant(ir.VectorType(I32, self.width), [0] * self.width)
+        )
 
     @property
     def zero(self):
@@ -150,7 +155,9 @@ class _Emit:
 def _gather_of(registers):
     @intrinsic
     def gather(typing, weight, other, slot, k0, k1, acts, panel, row, seed):
-        signature = types.void(weight, other, slot, types.int64, types.int64, acts, types.int64, types.int64, acts.dtype)
+        signature = types.void(
+            weight, other, slot, types.int64, types.int64, acts, types.int64, types.int64, acts.dtype
+        )
 
         def codegen(context, builder, signature, arguments):
             weight, other, slot, k0, k1, acts, panel, row, seed = arguments
@@ -247,7 +254,49 @@ else:
     grad_wide, grad_narrow = _scatterless_of(WIDE, False), _scatterless_of(1, False)
 
 
-# -- one neuron ----------------------------------------------------------------------------------------------------------
+# -- what the passes work on, bundled ----------------------------------------------------------------------------------
+
+
+class Rows(NamedTuple):
+    """Connections of every neuron in one direction; see `Adjacency`."""
+
+    start: np.ndarray
+    length: np.ndarray
+    other: np.ndarray
+    slot: np.ndarray
+
+
+class Neurons(NamedTuple):
+    """Columns over neuron slots."""
+
+    activation: np.ndarray
+    parameter: np.ndarray
+    aggregation: np.ndarray
+    bias: np.ndarray
+    special: np.ndarray  # number among the product, max and min neurons, or -1
+
+
+class Panels(NamedTuple):
+    """What a forward pass leaves, all (panel, neuron or special number, ..., lane)."""
+
+    acts: np.ndarray
+    z: np.ndarray  # inputs of the activations; stands for `acts` where no derivative needs them
+    kept: np.ndarray  # what the gradients of product, max and min need; see `aggregate_special`
+
+
+class Gradients(NamedTuple):
+    """What a backward pass reads and fills."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    output: np.ndarray  # column of each neuron slot among the outputs, or -1
+    by_output: np.ndarray  # (panel, output column, lane)
+    delta: np.ndarray  # (panel, neuron slot, lane)
+    delta_special: np.ndarray  # (panel, special number, lane)
+    fan_in: np.ndarray
+
+
+# -- one neuron --------------------------------------------------------------------------------------------------------
 
 
 @jit
@@ -428,102 +477,104 @@ def spread_special(kind, w, x, kept, delta, by_source):
     return grad
 
 
-# -- ranges of neurons ---------------------------------------------------------------------------------------------------
+# -- ranges of neurons -------------------------------------------------------------------------------------------------
 
 
 @jit
-def forward_rows(
-    rows, lo, hi, first_panel, last_panel, start, length, other, slot, weight, activation, parameter, aggregation, bias,
-    special, acts, z, keep_z, kept,
-):  # fmt: skip
-    """Compute neurons ``rows[lo:hi]`` for some panels; each writes its own row of ``acts``."""
-    wide = acts.shape[2] > REGISTER_BYTES // acts.itemsize
+def forward_rows(order, lo, hi, first_panel, last_panel, rows, weight, neurons, panels, keep_z):
+    """Compute neurons ``order[lo:hi]`` for some panels; each writes its own row of ``acts``."""
+    acts = panels.acts
+    lanes = acts.shape[2]
+    wide = lanes > REGISTER_BYTES // acts.itemsize
     for panel in range(first_panel, last_panel):
         for i in range(lo, hi):
-            r = np.int64(rows[i])
-            k0 = start[r]
-            k1 = k0 + length[r]
-            kind = aggregation[r]
-            if kind == SUM or kind == MEAN:
-                seed = bias[r] if kind == SUM else acts.dtype.type(0)
+            r = np.int64(order[i])
+            k0 = rows.start[r]
+            k1 = k0 + rows.length[r]
+            kind = neurons.aggregation[r]
+            bias = neurons.bias[r]
+            if neurons.special[r] < 0:
+                seed = bias if kind == SUM else acts.dtype.type(0)
                 if wide:
-                    gather_wide(weight, other, slot, k0, k1, acts, panel, r, seed)
+                    gather_wide(weight, rows.other, rows.slot, k0, k1, acts, panel, r, seed)
                 else:
-                    gather_narrow(weight, other, slot, k0, k1, acts, panel, r, seed)
+                    gather_narrow(weight, rows.other, rows.slot, k0, k1, acts, panel, r, seed)
                 if kind == MEAN:
-                    scale = acts.dtype.type(1) / acts.dtype.type(max(length[r], 1))
-                    for lane in range(acts.shape[2]):
-                        acts[panel, r, lane] = acts[panel, r, lane] * scale + bias[r]
+                    scale = acts.dtype.type(1) / acts.dtype.type(max(rows.length[r], 1))
+                    for lane in range(lanes):
+                        acts[panel, r, lane] = acts[panel, r, lane] * scale + bias
             else:
-                aggregate_special(kind, k0, k1, other, slot, weight, acts, panel, r, kept[panel, special[r]])
-                for lane in range(acts.shape[2]):
-                    acts[panel, r, lane] += bias[r]
+                kept = panels.kept[panel, neurons.special[r]]
+                aggregate_special(kind, k0, k1, rows.other, rows.slot, weight, acts, panel, r, kept)
+                for lane in range(lanes):
+                    acts[panel, r, lane] += bias
             if keep_z:
-                for lane in range(acts.shape[2]):  # numba compiles for seconds where a slice is assigned
-                    z[panel, r, lane] = acts[panel, r, lane]
-            if activation[r] != IDENTITY:
-                activate(activation[r], parameter[r], acts[panel, r])
+                for lane in range(lanes):  # numba compiles for seconds where a slice is assigned
+                    panels.z[panel, r, lane] = acts[panel, r, lane]
+            if neurons.activation[r] != IDENTITY:
+                activate(neurons.activation[r], neurons.parameter[r], acts[panel, r])
 
 
 @jit
-def backward_rows(
-    rows, lo, hi, inputs, start, length, other, slot, fan_in, weight, grad, activation, parameter, aggregation, bias_grad,
-    special, output, by_output, acts, z, kept, delta, delta_special,
-):  # fmt: skip
-    """Deltas of neurons ``rows[lo:hi]``, and the gradients of the weights of their outgoing connections.
+def backward_rows(order, lo, hi, inputs, rows, weight, neurons, panels, gradients):
+    """Deltas of neurons ``order[lo:hi]``, and the gradients of the weights of their outgoing connections.
 
-    Each writes its own row of ``delta`` and its own connections' ``grad``; ``inputs`` have no delta, for nobody needs the
-    gradient of X. The delta of a mean is divided by its fan-in; that of a product, max or min goes to ``delta_special``,
-    so that the row loop adds nothing for them.
+    Each writes its own row of ``delta`` and its own connections' gradients; ``inputs`` have no delta, for nobody needs
+    the gradient of X. The delta of a mean is divided by its fan-in; that of a product, max or min goes to
+    ``delta_special``, so that the row loop adds nothing for them.
     """
-    wide = acts.shape[2] > REGISTER_BYTES // acts.itemsize
+    acts, delta, grad = panels.acts, gradients.delta, gradients.weight
+    lanes = acts.shape[2]
+    wide = lanes > REGISTER_BYTES // acts.itemsize
     for panel in range(acts.shape[0]):
         for i in range(lo, hi):
-            r = np.int64(rows[i])
-            k0 = start[r]
-            k1 = k0 + length[r]
+            r = np.int64(order[i])
+            k0 = rows.start[r]
+            k1 = k0 + rows.length[r]
+            first = panel == 0
             if inputs:
                 if wide:
-                    grad_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, r, panel == 0)
+                    grad_wide(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, r, first)
                 else:
-                    grad_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, r, panel == 0)
+                    grad_narrow(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, r, first)
             elif wide:
-                backward_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, r, panel == 0)
+                backward_wide(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, r, first)
             else:
-                backward_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, r, panel == 0)
+                backward_narrow(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, r, first)
             own = delta[panel, r]
-            if kept.shape[1] > 0:
+            if panels.kept.shape[1] > 0:
                 for k in range(k0, k1):
-                    q = special[other[k]]
+                    target, c = rows.other[k], rows.slot[k]
+                    q = neurons.special[target]
                     if q >= 0:
-                        c = slot[k]
-                        grad[c] += spread_special(
-                            aggregation[other[k]], weight[c], acts[panel, r], kept[panel, q], delta_special[panel, q], own
-                        )
+                        kept, by_target = panels.kept[panel, q], gradients.delta_special[panel, q]
+                        kind = neurons.aggregation[target]
+                        grad[c] += spread_special(kind, weight[c], acts[panel, r], kept, by_target, own)
             if inputs:
                 continue
-            if output[r] >= 0:
-                for lane in range(own.shape[0]):
-                    own[lane] += by_output[panel, output[r], lane]
-            if activation[r] != IDENTITY:
-                differentiate(activation[r], parameter[r], acts[panel, r], z[panel, r], own)
+            column = gradients.output[r]
+            if column >= 0:
+                for lane in range(lanes):
+                    own[lane] += gradients.by_output[panel, column, lane]
+            if neurons.activation[r] != IDENTITY:
+                differentiate(neurons.activation[r], neurons.parameter[r], acts[panel, r], panels.z[panel, r], own)
             total = acts.dtype.type(0)
-            for lane in range(own.shape[0]):
+            for lane in range(lanes):
                 total += own[lane]
-            bias_grad[r] = total if panel == 0 else bias_grad[r] + total
-            if aggregation[r] == MEAN:
-                scale = acts.dtype.type(1) / acts.dtype.type(max(fan_in[r], 1))
-                for lane in range(own.shape[0]):
+            gradients.bias[r] = total if first else gradients.bias[r] + total
+            if neurons.aggregation[r] == MEAN:
+                scale = acts.dtype.type(1) / acts.dtype.type(max(gradients.fan_in[r], 1))
+                for lane in range(lanes):
                     own[lane] *= scale
-            elif special[r] >= 0:
-                for lane in range(own.shape[0]):
-                    delta_special[panel, special[r], lane] = own[lane]
+            elif neurons.special[r] >= 0:
+                for lane in range(lanes):
+                    gradients.delta_special[panel, neurons.special[r], lane] = own[lane]
                     own[lane] = 0
 
 
 @jit
 def cut(work, lo, hi, share, shares):
-    """Where share ``share`` of ``shares`` of ``rows[lo:hi]`` begins, so that all have about equal work."""
+    """Where share ``share`` of ``shares`` of ``order[lo:hi]`` begins, so that all have about equal work."""
     if share == shares:
         return hi
     goal = work[lo] + (work[hi] - work[lo]) * share // shares
@@ -537,100 +588,93 @@ def cut(work, lo, hi, share, shares):
     return first
 
 
-# -- whole passes --------------------------------------------------------------------------------------------------------
-# numba links, and optimises anew, whatever a compiled function calls: each row function has exactly one parallel caller.
+# -- whole passes ------------------------------------------------------------------------------------------------------
+# Numba links, and optimises anew, whatever a compiled function calls, so each row function has one parallel caller.
 
 
 @parallel_jit
-def _forward_shares(
-    rows, lo, hi, by_panel, work, shares, start, length, other, slot, weight, activation, parameter, aggregation, bias,
-    special, acts, z, keep_z, kept,
-):  # fmt: skip
+def _forward_shares(order, lo, hi, by_panel, work, shares, rows, weight, neurons, panels, keep_z):
     for i in numba.prange(shares):
         share = np.int64(i)  # prange counts in unsigned numbers, which would compile every function a second time
         a, b, panel, last = lo, hi, share, share + 1
         if not by_panel:
             a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
-            panel, last = np.int64(0), np.int64(acts.shape[0])
-        forward_rows(
-            rows, a, b, panel, last, start, length, other, slot, weight, activation, parameter, aggregation, bias, special,
-            acts, z, keep_z, kept,
-        )  # fmt: skip
+            panel, last = np.int64(0), np.int64(panels.acts.shape[0])
+        forward_rows(order, a, b, panel, last, rows, weight, neurons, panels, keep_z)
 
 
 @jit
 def forward(
-    rows, offsets, work, threads, start, length, other, slot, weight, activation, parameter, aggregation, bias, special,
-    acts, z, keep_z, kept,
+    order, offsets, work, threads, start, length, other, slot, weight, activation, parameter, aggregation, bias,
+    special, acts, z, keep_z, kept,
 ):  # fmt: skip
-    """Run all generations. Panels are independent, so with enough of them each thread takes its own through all
-    generations without a barrier; otherwise the threads share the neurons of each generation that is worth it."""
-    panels, n = acts.shape[0], rows.shape[0]
-    small = threads == 1 or work[n] * panels < SERIAL_WORK
-    by_panel = not small and panels >= threads and (panels % threads == 0 or panels >= 4 * threads)
+    """Run all generations, ``order[offsets[g]:offsets[g + 1]]`` after one another.
+
+    Panels are independent, so with enough of them each thread takes its own through all generations without a barrier;
+    otherwise the threads share the neurons of each generation that is worth it.
+    """
+    rows = Rows(start, length, other, slot)
+    neurons = Neurons(activation, parameter, aggregation, bias, special)
+    panels = Panels(acts, z, kept)
+    count, n = acts.shape[0], order.shape[0]
+    small = threads == 1 or work[n] * count < SERIAL_WORK
+    by_panel = not small and count >= threads and (count % threads == 0 or count >= 4 * threads)
     whole = small or by_panel
     for g in range(1 if whole else offsets.shape[0] - 1):
         lo, hi = (np.int64(0), np.int64(n)) if whole else (offsets[g], offsets[g + 1])
-        if small or (work[hi] - work[lo]) * panels < SERIAL_WORK:
-            forward_rows(
-                rows, lo, hi, np.int64(0), np.int64(panels), start, length, other, slot, weight, activation, parameter, aggregation, bias,
-                special, acts, z, keep_z, kept,
-            )  # fmt: skip
+        if small or (work[hi] - work[lo]) * count < SERIAL_WORK:
+            forward_rows(order, lo, hi, np.int64(0), np.int64(count), rows, weight, neurons, panels, keep_z)
         else:
-            _forward_shares(
-                rows, lo, hi, by_panel, work, panels if by_panel else threads, start, length, other, slot, weight,
-                activation, parameter, aggregation, bias, special, acts, z, keep_z, kept,
-            )  # fmt: skip
+            shares = count if by_panel else threads
+            _forward_shares(order, lo, hi, by_panel, work, shares, rows, weight, neurons, panels, keep_z)
 
 
 @parallel_jit
-def _backward_shares(
-    rows, lo, hi, inputs, work, shares, start, length, other, slot, fan_in, weight, grad, activation, parameter,
-    aggregation, bias_grad, special, output, by_output, acts, z, kept, delta, delta_special,
-):  # fmt: skip
+def _backward_shares(order, lo, hi, inputs, work, shares, rows, weight, neurons, panels, gradients):
     for i in numba.prange(shares):
         share = np.int64(i)
-        backward_rows(
-            rows, cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares), inputs, start, length, other,
-            slot, fan_in, weight, grad, activation, parameter, aggregation, bias_grad, special, output, by_output, acts, z,
-            kept, delta, delta_special,
-        )  # fmt: skip
+        a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
+        backward_rows(order, a, b, inputs, rows, weight, neurons, panels, gradients)
 
 
 @jit
 def backward(
-    rows, offsets, work, inputs, input_work, threads, start, length, other, slot, fan_in, weight, grad, activation,
-    parameter, aggregation, bias_grad, special, output, by_output, acts, z, kept, delta, delta_special,
+    order, offsets, work, inputs, input_work, threads, start, length, other, slot, fan_in, weight, grad, activation,
+    parameter, aggregation, bias, bias_grad, special, output, by_output, acts, z, kept, delta, delta_special,
 ):  # fmt: skip
     """Walk the generations from the last to the first, then the inputs."""
-    panels, generations = acts.shape[0], offsets.shape[0] - 1
+    rows = Rows(start, length, other, slot)
+    neurons = Neurons(activation, parameter, aggregation, bias, special)
+    panels = Panels(acts, z, kept)
+    gradients = Gradients(grad, bias_grad, output, by_output, delta, delta_special, fan_in)
+    generations = offsets.shape[0] - 1
     for step in range(generations + 1):
         g = generations - 1 - step
         is_input = g < 0
-        which, running = (inputs, input_work) if is_input else (rows, work)
+        which, running = (inputs, input_work) if is_input else (order, work)
         lo, hi = (np.int64(0), np.int64(inputs.shape[0])) if is_input else (offsets[g], offsets[g + 1])
-        if threads == 1 or (running[hi] - running[lo]) * panels < SERIAL_WORK:
-            backward_rows(
-                which, lo, hi, is_input, start, length, other, slot, fan_in, weight, grad, activation, parameter,
-                aggregation, bias_grad, special, output, by_output, acts, z, kept, delta, delta_special,
-            )  # fmt: skip
+        if threads == 1 or (running[hi] - running[lo]) * acts.shape[0] < SERIAL_WORK:
+            backward_rows(which, lo, hi, is_input, rows, weight, neurons, panels, gradients)
         else:
-            _backward_shares(
-                which, lo, hi, is_input, running, threads, start, length, other, slot, fan_in, weight, grad, activation,
-                parameter, aggregation, bias_grad, special, output, by_output, acts, z, kept, delta, delta_special,
-            )  # fmt: skip
+            _backward_shares(which, lo, hi, is_input, running, threads, rows, weight, neurons, panels, gradients)
 
 
 @jit
-def to_panels(matrix, slots, panels):
-    """``panels[panel, slots[j], lane] = matrix[sample, j]``; lanes beyond the last sample are zero."""
+def to_panels(matrix, slots, panels, repeat):
+    """``panels[panel, slots[j], lane] = matrix[sample, j]``.
+
+    Lanes beyond the last sample ``repeat`` it, or are zero. Inputs repeat: a lane that computed something else could
+    overflow where no sample does, and 0 * inf would reach the gradients.
+    """
     lanes, batch, n = panels.shape[2], matrix.shape[0], slots.shape[0]
     for panel in range(panels.shape[0]):
         for j0 in range(0, n, 16):  # a cache line of the matrix at a time
             for lane in range(lanes):
                 sample = panel * lanes + lane
+                inside = sample < batch or repeat
+                sample = min(sample, batch - 1)
                 for j in range(j0, min(j0 + 16, n)):
-                    panels[panel, slots[j], lane] = matrix[sample, j] if sample < batch else 0
+                    panels[panel, slots[j], lane] = matrix[sample, j] if inside else 0
 
 
 @jit
