@@ -98,4 +98,6 @@ def inputs(X: Any, n_inputs: int, dtype: np.dtype) -> np.ndarray:
     )
     require(X.shape[0] > 0, f"X is an empty batch of shape {X.shape}; give at least one sample")
     require(X.shape[1] == n_inputs, f"X has {X.shape[1]} columns, but the network has {n_inputs} inputs")
-    return np.ascontiguousarray(finite(X, "X"))
+    X = np.ascontiguousarray(finite(X, "X"))
+    # Numba types read-only arrays apart, which would compile every kernel again.
+    return X if X.flags.writeable else X.copy()

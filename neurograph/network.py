@@ -95,6 +95,7 @@ class Network:
         self._planned = -1
         self._pass: Any = None
         self._spare: Any = None  # the pass before: its memory serves the next one
+        self._pass_whole = True  # False when it was the last piece of a large prediction
         self._pass_knows = 0  # ids below this one existed at the last pass
 
     # -- build ---------------------------------------------------------------------------------------------------------
@@ -487,7 +488,7 @@ class Network:
         plan, piece = self.plan, self._piece(batch_size)
         parts = []
         for start in range(0, len(X), piece):
-            self._passed(self.backend.forward(plan, X[start : start + piece], False, self._pass))
+            self._passed(self.backend.forward(plan, X[start : start + piece], False, self._pass), len(X) <= piece)
             parts.append(self._pass.outputs)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -499,7 +500,7 @@ class Network:
         slots, plan, piece = self.neurons.slots, self.plan, self._piece(None)
         parts = []
         for start in range(0, len(X), piece):
-            self._passed(self.backend.forward(plan, X[start : start + piece], False, self._pass))
+            self._passed(self.backend.forward(plan, X[start : start + piece], False, self._pass), len(X) <= piece)
             parts.append(self._pass.activations(slots))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -563,6 +564,10 @@ class Network:
         """``output`` or ``error`` of a neuron slot in the last pass, shape (batch,)."""
         require(self._pass is not None, "no pass was made yet; call predict or backward first")
         require(
+            self._pass_whole,
+            "the last prediction was too large to keep; predict fewer samples, or ask net.activations(X) for all neurons",
+        )
+        require(
             self.graph.neurons["id"][slot] < self._pass_knows,
             f"neuron {self.graph.neurons['id'][slot]} was added after the last pass; call predict or backward again",
         )
@@ -570,6 +575,8 @@ class Network:
             what != "error" or self._pass.differentiated,
             "the last pass was a prediction, which has no errors; call backward",
         )
+        if what == "error" and self.graph.neurons["kind"][slot] == INPUT:
+            return np.zeros_like(self._pass.output(slot))
         return getattr(self._pass, what)(slot)
 
     def first_nonfinite(self) -> tuple[int, str] | None:
@@ -694,10 +701,12 @@ class Network:
                 f"neuron {id} would feed itself in the same step; give the connection delay=1, or leave it out"
             )
         if len(source) == 0:
-            return np.zeros(0, np.int64)
+            none = np.zeros(0, np.int64)
+            self._initial(none, weight, self.rng)  # a wrong weight is refused whether or not there is a connection
+            return none
         checkpoint, random = self.graph.connections.checkpoint(), self.rng.bit_generator.state
         schedule = self._scheduled()
-        slots = self.graph.connect(source, target, np.broadcast_to(delay, source.shape))
+        slots = self.graph.connect(source, target, np.broadcast_to(delay, source.shape).astype(np.int16))
         try:
             self.graph.connections["weight"][slots] = self._initial(slots, weight, self.rng)
             schedule.add_connections(slots)
@@ -720,7 +729,8 @@ class Network:
         allowed = np.full(len(target), len(source))
         if d == 0 and not self._all_pairs_acyclic(source, target):
             # Any linear order that the graph respects already: connections along it close no cycle.
-            generation, id = self._scheduled().generation, self.graph.neurons["id"]
+            # Tightened first: what is drawn must not depend on who has looked at the schedule since a removal.
+            generation, id = self._scheduled().tighten().generation, self.graph.neurons["id"]
             key = np.maximum(generation, 0).astype(np.int64) * (int(id.max()) + 1) + id
             key[self.graph.inputs] -= self.graph.neurons.next_id  # inputs stand before everything
             by_rank = np.argsort(key[source])
@@ -773,8 +783,8 @@ class Network:
             self._schedule = Schedule(self.graph)
         return self._schedule
 
-    def _passed(self, run: Any) -> None:
-        self._pass = run
+    def _passed(self, run: Any, whole: bool = True) -> None:
+        self._pass, self._pass_whole = run, whole
         self._pass_knows = self.graph.neurons.next_id
 
     def _checked_inputs(self, X: Any) -> np.ndarray:

@@ -284,7 +284,8 @@ class Trainer:
             raise self._diverged(loss)
         outputs = self.net.last_outputs
         right = losses.accuracy(outputs, Y, self._measure) if self._classifies and outputs is not None else math.nan
-        self.optimizer.step(self.net)
+        with np.errstate(all="ignore"):  # what diverges is reported by its loss, not by warnings
+            self.optimizer.step(self.net)
         self.steps += 1
         sums.samples += len(X)
         sums.loss += loss * len(X)

@@ -137,6 +137,7 @@ plt.show()
 # We check both at `p`, a tanh neuron (slope: 1 - output squared) with three connections going out.
 
 # %%
+net.compile()  # the kernels: a wait the first time on a machine, then they are kept on disk
 loss = net.backward(X[:4], Y[:4], loss="binary_cross_entropy")
 print(f"loss of four samples: {loss:.4f}\n")
 

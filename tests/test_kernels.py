@@ -15,29 +15,21 @@ ROWS = 12
 
 
 @njit
-def run_gather(wide, weight, other, slot, k0, k1, acts, panel, row, seed):
-    if wide:
-        kernels.gather_wide(weight, other, slot, k0, k1, acts, panel, row, seed)
-    else:
-        kernels.gather_narrow(weight, other, slot, k0, k1, acts, panel, row, seed)
+def run_gather(weight, other, slot, k0, k1, acts, panel, row, seed):
+    kernels.gather(weight, other, slot, k0, k1, acts, panel, row, seed)
 
 
 @njit
-def run_backward(wide, inputs, weight, grad, other, slot, k0, k1, acts, delta, panel, row, first):
-    arguments = (weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
-    if inputs and wide:
-        kernels.grad_wide(*arguments)
-    elif inputs:
-        kernels.grad_narrow(*arguments)
-    elif wide:
-        kernels.backward_wide(*arguments)
+def run_backward(inputs, weight, grad, other, slot, k0, k1, acts, delta, panel, row, first):
+    if inputs:
+        kernels.grad_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
     else:
-        kernels.backward_narrow(*arguments)
+        kernels.backward_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
 
 
-def a_row(dtype, wide, length):
+def a_row(dtype, batch, length):
     rng = np.random.default_rng(length)
-    lanes = kernels.lanes_of(np.dtype(dtype), wide)
+    lanes = kernels.lanes_of(np.dtype(dtype), batch)
     acts, delta = (rng.normal(size=(2, ROWS, lanes)).astype(dtype) for _ in range(2))
     other = rng.permutation(ROWS - 1)[:length].astype(np.int32)
     slot = rng.permutation(30)[:length].astype(np.int32)
@@ -45,20 +37,20 @@ def a_row(dtype, wide, length):
 
 
 @pytest.mark.parametrize("length", range(8))
-@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("batch", [1, 20, 500], ids=["narrow", "middle", "wide"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_row_loops_equal_their_twins(dtype, wide, length):
+def test_row_loops_equal_their_twins(dtype, batch, length):
     rtol = 1e-5 if dtype == "float32" else 1e-13
-    weight, other, slot, acts, delta = a_row(dtype, wide, length)
+    weight, other, slot, acts, delta = a_row(dtype, batch, length)
     ours, twin = acts.copy(), acts.copy()
     seed = acts.dtype.type(0.5)
-    run_gather(wide, weight, other, slot, 0, length, ours, 1, ROWS - 1, seed)
+    run_gather(weight, other, slot, 0, length, ours, 1, ROWS - 1, seed)
     kernels._gather_twin(weight, other, slot, 0, length, twin, 1, ROWS - 1, seed)
     np.testing.assert_allclose(ours, twin, rtol=rtol, atol=rtol)
     for inputs, python in ((True, kernels._grad_twin), (False, kernels._backward_twin)):
         for first in (True, False):
             a, b = (np.ones(30, dtype), delta.copy()), (np.ones(30, dtype), delta.copy())
-            run_backward(wide, inputs, weight, a[0], other, slot, 0, length, acts, a[1], 1, ROWS - 1, first)
+            run_backward(inputs, weight, a[0], other, slot, 0, length, acts, a[1], 1, ROWS - 1, first)
             python(weight, b[0], other, slot, 0, length, acts, b[1], 1, ROWS - 1, first)
             np.testing.assert_allclose(a[0], b[0], rtol=rtol, atol=rtol)
             np.testing.assert_allclose(a[1], b[1], rtol=rtol, atol=rtol)
@@ -66,7 +58,8 @@ def test_row_loops_equal_their_twins(dtype, wide, length):
 
 def test_rows_run_in_vector_registers():
     """On x86 the loop multiplies and adds whole registers; numba's own vectoriser would not keep them over the row."""
-    run_gather(True, *a_row("float32", True, 3)[:3], 0, 3, a_row("float32", True, 3)[3], 0, 0, np.float32(0))
+    weight, other, slot, acts, _ = a_row("float32", 500, 3)
+    run_gather(weight, other, slot, 0, 3, acts, 0, 0, np.float32(0))
     assembly = "\n".join(run_gather.inspect_asm().values())
     if kernels.REGISTER_BYTES < 32:
         pytest.skip("this host has no 256-bit registers")

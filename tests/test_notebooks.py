@@ -59,6 +59,7 @@ def test_depends_on_no_machine(path):
             assert not ABSOLUTE.search(text), text
 
 
+@pytest.mark.slow
 @every_notebook
 def test_runs_on_few_epochs(path, tmp_path, monkeypatch):
     run = pytest.importorskip("nbmake.nb_run", reason=EXTRAS)

@@ -127,7 +127,8 @@ class Neuron:
     def error(self) -> np.ndarray:
         """Gradient of the loss with respect to the neuron's input (before the activation) in the last backward pass.
 
-        Shape (batch,); the losses average over the batch, so these entries sum to the bias gradient.
+        Shape (batch,); the losses average over the batch, so these entries sum to the bias gradient. Zero for inputs:
+        the gradient of X is not computed.
         """
         return self._network.read_last_pass("error", self.slot)
 
@@ -238,6 +239,8 @@ class Group:
     def __contains__(self, member: object) -> bool:
         if not isinstance(member, Neuron | int | np.integer):
             return False
+        if isinstance(member, Neuron) and member._network is not self._network:
+            return False
         return bool((self.ids == int(member)).any())
 
     def __len__(self) -> int:
@@ -267,7 +270,7 @@ class Group:
 
     @property
     def bias(self) -> np.ndarray:
-        """Biases of the members, shape (n,); assign a number or an array."""
+        """Biases of the members, a copy of shape (n,); assign a number or an array, as in ``group[:3].bias = 0``."""
         return self._column("bias")
 
     @bias.setter
@@ -496,7 +499,7 @@ class Connections:
 
     @property
     def weight(self) -> np.ndarray:
-        """Weights, shape (n,); assign a number or an array."""
+        """Weights, a copy of shape (n,); assign a number or an array, as in ``conns[mask].weight = 0``."""
         return self._column("weight")
 
     @weight.setter
@@ -544,7 +547,9 @@ class Connections:
         return (Connection(self._network, s, i) for s, i in zip(self._slots, self._ids, strict=True))
 
     def __contains__(self, connection: object) -> bool:
-        return isinstance(connection, Connection) and bool((self._ids == connection.id).any())
+        if not isinstance(connection, Connection) or connection._network is not self._network:
+            return False
+        return bool((self._ids == connection.id).any())
 
     def __repr__(self) -> str:
         return f"<{len(self)} connections of {self._network!r}>"

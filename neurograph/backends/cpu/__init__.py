@@ -17,9 +17,7 @@ class Pass:
 
     def __init__(self, plan: Plan, batch: int, reuse: Pass | None):
         dtype = plan.graph.dtype
-        lanes = kernels.lanes_of(dtype, wide=False)
-        if batch > lanes:
-            lanes = kernels.lanes_of(dtype, wide=True)
+        lanes = kernels.lanes_of(dtype, batch)
         panels = -(-batch // lanes)
         n, q = plan.graph.neurons.size, plan.n_special
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("acts", "z", "delta"), (panels, n, lanes))

@@ -44,7 +44,11 @@ def _register_bytes() -> int:
 
 
 REGISTER_BYTES = _register_bytes()
-WIDE = 4  # accumulators a row: with the source's own outputs they fill half of 16 registers in the backward loop
+# Registers in a row of a panel: one for a few samples, 128 bytes for a small batch, 256 bytes for a large one. Eight
+# accumulators leave room for the operands in the 16 registers of AVX2.
+NARROW = 1
+MIDDLE = min(4, 128 // REGISTER_BYTES)
+WIDE = min(8, 256 // REGISTER_BYTES)
 SERIAL_WORK = 20_000  # connections times panels, about 0.1 ms, below which a parallel region is not worth its risk
 
 SUM, MEAN, PRODUCT, MAX, MIN = (AGGREGATIONS[name] for name in ("sum", "mean", "product", "max", "min"))
@@ -56,9 +60,10 @@ SUM, MEAN, PRODUCT, MAX, MIN = (AGGREGATIONS[name] for name in ("sum", "mean", "
 EXP_HIGH, EXP_LOW = math.exp(EXP_LIMIT) * (1 - 1e-6), math.exp(-EXP_LIMIT) * (1 + 1e-6)
 
 
-def lanes_of(dtype: np.dtype, wide: bool) -> int:
-    """Samples a panel: ``WIDE`` registers, or one where the batch is small."""
-    return REGISTER_BYTES // np.dtype(dtype).itemsize * (WIDE if wide else 1)
+def lanes_of(dtype: np.dtype, batch: int) -> int:
+    """Samples a panel: as many as fit into the smallest row that takes the batch, or into the widest."""
+    lanes = [registers * REGISTER_BYTES // np.dtype(dtype).itemsize for registers in (NARROW, MIDDLE, WIDE)]
+    return next((n for n in lanes if batch <= n), lanes[-1])
 
 
 # -- row loops in vector registers -------------------------------------------------------------------------------------
@@ -180,7 +185,7 @@ def _gather_of(registers):
     return gather
 
 
-def _scatterless_of(registers, by_source):
+def _backward_of(registers, by_source):
     """The fused backward row; without ``by_source`` only the weights' gradients, as connections from inputs need."""
 
     @intrinsic
@@ -201,20 +206,19 @@ def _scatterless_of(registers, by_source):
             lanes = ir.Constant(I64, registers * emit.width)
             own = [emit.load(source, i) for i in range(registers)]
             k, sums, close = emit.loop(k0, k1, [emit.zero] * (registers if by_source else 0))
-            new = sums
             c = emit.index(slot, k)
             target = builder.gep(base, [builder.mul(emit.index(other, k), lanes)])
-            deltas = [emit.load(target, i) for i in range(registers)]
-            # Two chains of multiply-adds: one would wait for itself.
-            dots = [emit.zero, emit.zero]
-            for i in range(registers):
-                dots[i % 2] = emit.fma(own[i], deltas[i], dots[i % 2])
+            w = emit.splat(builder.load(builder.gep(weight, [c]))) if by_source else None
+            new, dots = [], [None, None]  # two chains of multiply-adds: one would wait for itself
+            for i in range(registers):  # both uses right after the load, so that no delta is spilled
+                d = emit.load(target, i)
+                if by_source:
+                    new.append(emit.fma(w, d, sums[i]))
+                dots[i % 2] = emit.fma(own[i], d, dots[i % 2]) if dots[i % 2] else builder.fmul(own[i], d)
+            dot = builder.fadd(*dots) if dots[1] else dots[0]
             cell = builder.gep(grad, [c])
             before = builder.select(first, ir.Constant(emit.scalar, 0.0), builder.load(cell))
-            builder.store(builder.fadd(before, emit.sum(builder.fadd(dots[0], dots[1]))), cell)
-            if by_source:
-                w = emit.splat(builder.load(builder.gep(weight, [c])))
-                new = [emit.fma(w, deltas[i], sums[i]) for i in range(registers)]
+            builder.store(builder.fadd(before, emit.sum(dot)), cell)
             close(new)
             for i, value in enumerate(sums):
                 emit.store(value, out, i)
@@ -245,13 +249,49 @@ def _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first
 
 
 if numba.config.DISABLE_JIT:
-    gather_wide = gather_narrow = _gather_twin
-    backward_wide = backward_narrow = _backward_twin
-    grad_wide = grad_narrow = _grad_twin
+    gather_narrow = gather_middle = gather_wide = _gather_twin
+    backward_narrow = backward_middle = backward_wide = _backward_twin
+    grad_narrow = grad_middle = grad_wide = _grad_twin
 else:
-    gather_wide, gather_narrow = _gather_of(WIDE), _gather_of(1)
-    backward_wide, backward_narrow = _scatterless_of(WIDE, True), _scatterless_of(1, True)
-    grad_wide, grad_narrow = _scatterless_of(WIDE, False), _scatterless_of(1, False)
+    gather_narrow, gather_middle, gather_wide = (_gather_of(n) for n in (NARROW, MIDDLE, WIDE))
+    backward_narrow, backward_middle, backward_wide = (_backward_of(n, True) for n in (NARROW, MIDDLE, WIDE))
+    grad_narrow, grad_middle, grad_wide = (_backward_of(n, False) for n in (NARROW, MIDDLE, WIDE))
+
+
+@jit
+def gather(weight, other, slot, k0, k1, acts, panel, row, seed):
+    """``acts[panel, row] = seed + sum of weight * source`` over one target's connections."""
+    registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
+    if registers == WIDE:
+        gather_wide(weight, other, slot, k0, k1, acts, panel, row, seed)
+    elif registers == MIDDLE:
+        gather_middle(weight, other, slot, k0, k1, acts, panel, row, seed)
+    else:
+        gather_narrow(weight, other, slot, k0, k1, acts, panel, row, seed)
+
+
+@jit
+def backward_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first):
+    """``delta[panel, row] = sum of weight * target's delta``, and the gradients of the weights, of one source."""
+    registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
+    if registers == WIDE:
+        backward_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
+    elif registers == MIDDLE:
+        backward_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
+    else:
+        backward_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
+
+
+@jit
+def grad_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first):
+    """The gradients of the weights of one source that is an input."""
+    registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
+    if registers == WIDE:
+        grad_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
+    elif registers == MIDDLE:
+        grad_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
+    else:
+        grad_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
 
 
 # -- what the passes work on, bundled ----------------------------------------------------------------------------------
@@ -485,7 +525,6 @@ def forward_rows(order, lo, hi, first_panel, last_panel, rows, weight, neurons, 
     """Compute neurons ``order[lo:hi]`` for some panels; each writes its own row of ``acts``."""
     acts = panels.acts
     lanes = acts.shape[2]
-    wide = lanes > REGISTER_BYTES // acts.itemsize
     for panel in range(first_panel, last_panel):
         for i in range(lo, hi):
             r = np.int64(order[i])
@@ -495,10 +534,7 @@ def forward_rows(order, lo, hi, first_panel, last_panel, rows, weight, neurons, 
             bias = neurons.bias[r]
             if neurons.special[r] < 0:
                 seed = bias if kind == SUM else acts.dtype.type(0)
-                if wide:
-                    gather_wide(weight, rows.other, rows.slot, k0, k1, acts, panel, r, seed)
-                else:
-                    gather_narrow(weight, rows.other, rows.slot, k0, k1, acts, panel, r, seed)
+                gather(weight, rows.other, rows.slot, k0, k1, acts, panel, r, seed)
                 if kind == MEAN:
                     scale = acts.dtype.type(1) / acts.dtype.type(max(rows.length[r], 1))
                     for lane in range(lanes):
@@ -525,7 +561,6 @@ def backward_rows(order, lo, hi, inputs, rows, weight, neurons, panels, gradient
     """
     acts, delta, grad = panels.acts, gradients.delta, gradients.weight
     lanes = acts.shape[2]
-    wide = lanes > REGISTER_BYTES // acts.itemsize
     for panel in range(acts.shape[0]):
         for i in range(lo, hi):
             r = np.int64(order[i])
@@ -533,14 +568,9 @@ def backward_rows(order, lo, hi, inputs, rows, weight, neurons, panels, gradient
             k1 = k0 + rows.length[r]
             first = panel == 0
             if inputs:
-                if wide:
-                    grad_wide(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, r, first)
-                else:
-                    grad_narrow(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, r, first)
-            elif wide:
-                backward_wide(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, r, first)
+                grad_row(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, r, first)
             else:
-                backward_narrow(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, r, first)
+                backward_row(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, r, first)
             own = delta[panel, r]
             if panels.kept.shape[1] > 0:
                 for k in range(k0, k1):
@@ -668,13 +698,13 @@ def to_panels(matrix, slots, panels, repeat):
     """
     lanes, batch, n = panels.shape[2], matrix.shape[0], slots.shape[0]
     for panel in range(panels.shape[0]):
-        for j0 in range(0, n, 16):  # a cache line of the matrix at a time
-            for lane in range(lanes):
-                sample = panel * lanes + lane
-                inside = sample < batch or repeat
-                sample = min(sample, batch - 1)
-                for j in range(j0, min(j0 + 16, n)):
-                    panels[panel, slots[j], lane] = matrix[sample, j] if inside else 0
+        inside = lanes if repeat else min(lanes, batch - panel * lanes)
+        for j in range(n):
+            row = panels[panel, slots[j]]
+            for lane in range(inside):
+                row[lane] = matrix[min(panel * lanes + lane, batch - 1), j]
+            for lane in range(inside, lanes):
+                row[lane] = 0
 
 
 @jit
