@@ -565,7 +565,7 @@ class Network:
         require(self._pass is not None, "no pass was made yet; call predict or backward first")
         require(
             self._pass_whole,
-            "the last prediction was too large to keep; predict fewer samples, or ask net.activations(X) for all neurons",
+            "the last prediction was too large to keep; predict fewer samples, or call net.activations(X)",
         )
         require(
             self.graph.neurons["id"][slot] < self._pass_knows,

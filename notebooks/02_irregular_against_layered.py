@@ -429,6 +429,6 @@ for count, our_time, neurons_time, connections_time in times:
 # - Small networks spend most of a step on calls between Python and compiled code, whichever library it is. There the
 #   ranking is one of overheads and says nothing about wiring.
 # - The gain of sparse wiring is against the *same neurons*: a wide network with a tenth of the connections, which other
-#   libraries run as a full matrix with zeros in it. That column grows with the network.
+#   libraries run as a full matrix with zeros in it. The larger networks gain more by it than the small ones.
 # - And single connections can be cut and grown while the network trains, as SET did here a number of times without
 #   compiling anything anew or losing any optimizer state.
