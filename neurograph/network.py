@@ -266,7 +266,7 @@ class Network:
     @property
     def neurons(self) -> Group:
         """All neurons, by ascending id."""
-        return Group(self, np.sort(self.graph.neurons["id"][self.graph.neurons.live()]))
+        return Group(self, self.graph.neurons["id"][self.graph.neurons.live_by_id()])
 
     @property
     def inputs(self) -> Group:
@@ -280,8 +280,8 @@ class Network:
 
     @property
     def connections(self) -> Connections:
-        """All connections."""
-        return Connections(self, self.graph.connections.live())
+        """All connections, by ascending id."""
+        return Connections(self, self.graph.connections.live_by_id())
 
     @property
     def groups(self) -> Mapping[str, Group]:
@@ -291,8 +291,7 @@ class Network:
     @property
     def homes(self) -> list[Group]:
         """The neurons of each ``add_...`` call that are still there: the layers of a layered network."""
-        live = self.graph.neurons.live()
-        order = live[np.argsort(self.graph.neurons["id"][live])]
+        order = self.graph.neurons.live_by_id()
         home, ids = self.graph.neurons["home"][order], self.graph.neurons["id"][order]
         by_home = np.argsort(home, kind="stable")
         cuts = np.searchsorted(home[by_home], np.arange(1, self.graph.n_homes))

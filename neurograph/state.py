@@ -12,27 +12,27 @@ from .graph.views import Group
 if TYPE_CHECKING:
     from .network import Network
 
-DERIVED = {"id", "source_place", "target_place", "parameter"}
+DERIVED = "parameter"  # of each connection: its own slot
 
 
 def to_arrays(net: Network) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Everything that makes the network, without the holes that edits left.
 
-    Connections are written target by target, in the order in which their row holds them, so that a loaded network adds
-    up each neuron in the same order and gives bit-identical predictions.
+    The places of the connections in their rows are written too, so that a loaded network adds up every sum in the same
+    order and goes on bit by bit as this one would.
     """
     graph = net.graph
     neurons = graph.neurons.live()
-    place = np.full(graph.neurons.size, -1, np.int64)
-    place[neurons] = np.arange(len(neurons))
-    connections = graph.incoming.of(neurons)
+    number = np.full(graph.neurons.size, -1, np.int64)  # slots without the holes
+    number[neurons] = np.arange(len(neurons))
+    connections = graph.connections.live()
     arrays = {f"neurons.{name}": graph.neurons[name][neurons] for name in graph.neurons.columns}
     for name in graph.connections.columns:
-        if name not in DERIVED or name == "id":
+        if name != DERIVED:
             arrays[f"connections.{name}"] = graph.connections[name][connections]
     for end in ("source", "target"):
-        arrays[f"connections.{end}"] = place[graph.connections[end][connections]].astype(np.int32)
-    arrays["inputs"], arrays["outputs"] = place[graph.inputs], place[graph.outputs]
+        arrays[f"connections.{end}"] = number[graph.connections[end][connections]].astype(np.int32)
+    arrays["inputs"], arrays["outputs"] = number[graph.inputs], number[graph.outputs]
     for i, group in enumerate(net.groups.values()):
         arrays[f"groups.{i}"] = group.ids
     meta = {

@@ -1,5 +1,7 @@
 """The row loops against their scalar twins, and facts about how the kernels are compiled."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from numba import njit
@@ -15,16 +17,16 @@ ROWS = 12
 
 
 @njit
-def run_gather(weight, other, slot, k0, k1, acts, panel, row, seed):
-    kernels.gather(weight, other, slot, k0, k1, acts, panel, row, seed)
+def run_gather(weight, other, slot, k0, k1, acts, panel, row, seed, relu):
+    kernels.gather(weight, other, slot, k0, k1, acts, panel, row, seed, relu)
 
 
 @njit
-def run_backward(inputs, weight, grad, other, slot, k0, k1, acts, delta, panel, row, first):
+def run_backward(inputs, weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu):
     if inputs:
         kernels.grad_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
-    else:
-        kernels.backward_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
+        return acts.dtype.type(0)
+    return kernels.backward_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu)
 
 
 def a_row(dtype, batch, length):
@@ -42,24 +44,41 @@ def a_row(dtype, batch, length):
 def test_row_loops_equal_their_twins(dtype, batch, length):
     rtol = 1e-5 if dtype == "float32" else 1e-13
     weight, other, slot, acts, delta = a_row(dtype, batch, length)
-    ours, twin = acts.copy(), acts.copy()
     seed = acts.dtype.type(0.5)
-    run_gather(weight, other, slot, 0, length, ours, 1, ROWS - 1, seed)
-    kernels._gather_twin(weight, other, slot, 0, length, twin, 1, ROWS - 1, seed)
-    np.testing.assert_allclose(ours, twin, rtol=rtol, atol=rtol)
+    for relu in (True, False):
+        ours, twin = acts.copy(), acts.copy()
+        run_gather(weight, other, slot, 0, length, ours, 1, ROWS - 1, seed, relu)
+        kernels._gather_twin(weight, other, slot, 0, length, twin, 1, ROWS - 1, seed, relu)
+        np.testing.assert_allclose(ours, twin, rtol=rtol, atol=rtol)
     for inputs, python in ((True, kernels._grad_twin), (False, kernels._backward_twin)):
         for first in (True, False):
             a, b = (np.ones(30, dtype), delta.copy()), (np.ones(30, dtype), delta.copy())
-            run_backward(inputs, weight, a[0], other, slot, 0, length, acts, a[1], 1, ROWS - 1, first)
-            python(weight, b[0], other, slot, 0, length, acts, b[1], 1, ROWS - 1, first)
+            arguments = weight, other, slot, 0, length, acts, 1, ROWS - 1, first, not first
+            totals = [
+                backward_of(run, *arrays, *arguments)
+                for run, arrays in ((partial(run_backward, inputs), a), (python, b))
+            ]
             np.testing.assert_allclose(a[0], b[0], rtol=rtol, atol=rtol)
             np.testing.assert_allclose(a[1], b[1], rtol=rtol, atol=rtol)
+            np.testing.assert_allclose(*totals, rtol=rtol, atol=100 * rtol)
+
+
+def backward_of(run, grad, delta, weight, other, slot, k0, k1, acts, panel, row, first, relu):
+    return run(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu)
+
+
+def test_nan_survives_the_fused_relu():
+    """A diverged sum must reach the loss, as it does in numpy."""
+    weight, other, slot, acts, _ = a_row("float32", 500, 3)
+    acts[0, other[1], 5] = np.nan
+    run_gather(weight, other, slot, 0, 3, acts, 0, ROWS - 1, np.float32(0), True)
+    assert np.isnan(acts[0, ROWS - 1, 5]) and np.isfinite(acts[0, ROWS - 1, :5]).all()
 
 
 def test_rows_run_in_vector_registers():
     """On x86 the loop multiplies and adds whole registers; numba's own vectoriser would not keep them over the row."""
     weight, other, slot, acts, _ = a_row("float32", 500, 3)
-    run_gather(weight, other, slot, 0, 3, acts, 0, 0, np.float32(0))
+    run_gather(weight, other, slot, 0, 3, acts, 0, 0, np.float32(0), False)
     assembly = "\n".join(run_gather.inspect_asm().values())
     if kernels.REGISTER_BYTES < 32:
         pytest.skip("this host has no 256-bit registers")

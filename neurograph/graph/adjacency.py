@@ -7,6 +7,7 @@ import numpy as np
 from .tables import Table
 
 SLACK_SHIFT = 4  # a freshly sorted row has room for 1/16 more entries, and for one at least
+NATURAL = np.zeros(0, np.int64)
 REBUILD_SHARE = 8  # adding more than 1/8 of the connections at once: sorting everything is cheaper
 
 
@@ -105,13 +106,23 @@ class Adjacency:
             table[self._key][slots], slots, self.start, self.length, self.other, self.slot, table[self._place]
         )
 
-    def rebuild(self) -> None:
-        """Sort every live connection into rows anew: one counting sort."""
+    def rebuild(self, sequence: np.ndarray = NATURAL) -> None:
+        """Sort every live connection into rows anew: one counting sort.
+
+        Inside a row the slots ascend, or stand in the order of ``sequence``, which names every slot once.
+        """
         from . import compiled
 
         table = self._connections
         self.other, self.slot, place, self._used = compiled.count_sort(
-            table[self._key], table[self._other], table["id"], SLACK_SHIFT, self.start, self.length, self.capacity
+            table[self._key],
+            table[self._other],
+            table["id"],
+            sequence,
+            SLACK_SHIFT,
+            self.start,
+            self.length,
+            self.capacity,
         )
         table[self._place][:] = place
         self.rebuilds += 1

@@ -16,11 +16,27 @@ ACYCLIC, CYCLIC, TOO_FAR = 0, 1, 2  # outcomes of raise_generations
 
 
 @jit
-def count_sort(keys, others, alive, slack_shift, start, length, capacity):
+def stable_order(keys, n):
+    """The order that sorts ``keys``, all below ``n``, and keeps equal ones as they are: one counting sort."""
+    cursor = np.zeros(n + 1, np.int64)
+    for i in range(keys.shape[0]):
+        cursor[keys[i] + 1] += 1
+    for key in range(n):
+        cursor[key + 1] += cursor[key]
+    order = np.empty(keys.shape[0], np.int64)
+    for i in range(keys.shape[0]):
+        order[cursor[keys[i]]] = i
+        cursor[keys[i]] += 1
+    return order
+
+
+@jit
+def count_sort(keys, others, alive, sequence, slack_shift, start, length, capacity):
     """Lay out rows by ``keys`` and return ``(other, slot, place, used)``; every row and the pool get a little slack.
 
     ``keys`` and ``others`` are columns over connection slots, ``alive`` says which slots count. Inside a row the
-    slots ascend. ``start``, ``length`` and ``capacity`` have one entry a row and are filled in place.
+    slots ascend, or follow ``sequence`` if it is not empty. ``start``, ``length`` and ``capacity`` have one entry a row
+    and are filled in place.
     """
     n_rows = start.shape[0]
     length[:] = 0
@@ -37,7 +53,8 @@ def count_sort(keys, others, alive, slack_shift, start, length, capacity):
     slot = np.empty(room, np.int32)
     place = np.zeros(keys.shape[0], np.int32)
     length[:] = 0
-    for c in range(keys.shape[0]):
+    for i in range(keys.shape[0]):
+        c = sequence[i] if sequence.shape[0] else i
         if alive[c] >= 0:
             r = keys[c]
             p = start[r] + length[r]

@@ -73,6 +73,18 @@ class Table:
         """Slots that have a tenant, ascending."""
         return np.flatnonzero(self["id"] >= 0) if self.n_free else np.arange(self.size)
 
+    def live_by_id(self) -> np.ndarray:
+        """Slots that have a tenant, by ascending id."""
+        live = self.live()
+        ids = self["id"][live]
+        if (ids[1:] > ids[:-1]).all():
+            return live
+        if self.next_id > 4 * len(live):
+            return live[np.argsort(ids)]
+        slot_of = np.full(self.next_id, FREE, np.int64)  # few ids are gone: scattering beats sorting
+        slot_of[ids] = live
+        return slot_of[slot_of != FREE]
+
     def allocate(self, count: int) -> np.ndarray:
         """Give ``count`` new tenants a slot each, freed slots first, and an id in the same order."""
         reused = min(count, self.n_free)

@@ -105,6 +105,9 @@ class _Emit:
             first, undefined, ir.Constant(ir.VectorType(I32, self.width), [0] * self.width)
         )
 
+    def constant(self, value):
+        return ir.Constant(self.scalar, value)
+
     @property
     def zero(self):
         return ir.Constant(self.vector, [0.0] * self.width)
@@ -127,8 +130,7 @@ class _Emit:
         return self.builder.call(self._fma, [a, b, c])
 
     def sum(self, vector):
-        start = ir.Constant(self.scalar, 0.0)
-        return self.builder.call(self._sum, [start, vector], fastmath=("reassoc", "nsz", "contract"))
+        return self.builder.call(self._sum, [self.constant(0.0), vector], fastmath=("reassoc", "nsz", "contract"))
 
     def index(self, pointer, k):
         return self.builder.sext(self.builder.load(self.builder.gep(pointer, [k])), I64)
@@ -159,14 +161,14 @@ class _Emit:
 
 def _gather_of(registers):
     @intrinsic
-    def gather(typing, weight, other, slot, k0, k1, acts, panel, row, seed):
+    def gather(typing, weight, other, slot, k0, k1, acts, panel, row, seed, relu):
         signature = types.void(
-            weight, other, slot, types.int64, types.int64, acts, types.int64, types.int64, acts.dtype
+            weight, other, slot, types.int64, types.int64, acts, types.int64, types.int64, acts.dtype, types.boolean
         )
 
         def codegen(context, builder, signature, arguments):
-            weight, other, slot, k0, k1, acts, panel, row, seed = arguments
-            t_weight, t_other, t_slot, *_, t_acts, _, _, _ = signature.args
+            weight, other, slot, k0, k1, acts, panel, row, seed, relu = arguments
+            t_weight, t_other, t_slot, _, _, t_acts, *_ = signature.args
             emit = _Emit(context, builder, t_acts.dtype)
             weight, other, slot = emit.data(t_weight, weight), emit.data(t_other, other), emit.data(t_slot, slot)
             base = emit.row(t_acts, acts, panel, ir.Constant(I64, 0), registers)
@@ -176,8 +178,10 @@ def _gather_of(registers):
             w = emit.splat(builder.load(builder.gep(weight, [emit.index(slot, k)])))
             source = builder.gep(base, [builder.mul(emit.index(other, k), lanes)])
             close([emit.fma(w, emit.load(source, i), sums[i]) for i in range(registers)])
-            for i in range(registers):
-                emit.store(sums[i], out, i)
+            floor = emit.splat(builder.select(relu, emit.constant(0.0), emit.constant(-math.inf)))
+            for i in range(registers):  # comparing this way round, NaN stays NaN
+                below = builder.fcmp_ordered("<", sums[i], floor)
+                emit.store(builder.select(below, floor, sums[i]), out, i)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -189,13 +193,12 @@ def _backward_of(registers, by_source):
     """The fused backward row; without ``by_source`` only the weights' gradients, as connections from inputs need."""
 
     @intrinsic
-    def backward(typing, weight, grad, other, slot, k0, k1, acts, delta, panel, row, first):
-        signature = types.void(
-            weight, grad, other, slot, types.int64, types.int64, acts, delta, types.int64, types.int64, types.boolean
-        )
+    def backward(typing, weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu):
+        ends = types.int64, types.int64
+        signature = acts.dtype(weight, grad, other, slot, *ends, acts, delta, *ends, types.boolean, types.boolean)
 
         def codegen(context, builder, signature, arguments):
-            weight, grad, other, slot, k0, k1, acts, delta, panel, row, first = arguments
+            weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu = arguments
             t_weight, t_grad, t_other, t_slot, _, _, t_acts, t_delta, *_ = signature.args
             emit = _Emit(context, builder, t_acts.dtype)
             weight, grad = emit.data(t_weight, weight), emit.data(t_grad, grad)
@@ -217,35 +220,46 @@ def _backward_of(registers, by_source):
                 dots[i % 2] = emit.fma(own[i], d, dots[i % 2]) if dots[i % 2] else builder.fmul(own[i], d)
             dot = builder.fadd(*dots) if dots[1] else dots[0]
             cell = builder.gep(grad, [c])
-            before = builder.select(first, ir.Constant(emit.scalar, 0.0), builder.load(cell))
+            before = builder.select(first, emit.constant(0.0), builder.load(cell))
             builder.store(builder.fadd(before, emit.sum(dot)), cell)
             close(new)
+            total = emit.zero
+            closed = emit.splat(builder.select(relu, emit.constant(0.0), emit.constant(-math.inf)))
             for i, value in enumerate(sums):
+                shut = builder.fcmp_ordered("<=", own[i], closed)
+                value = builder.select(shut, emit.zero, value)
                 emit.store(value, out, i)
-            return context.get_dummy_value()
+                total = builder.fadd(total, value)
+            return emit.sum(total)
 
         return signature, codegen
 
     return backward
 
 
-def _gather_twin(weight, other, slot, k0, k1, acts, panel, row, seed):
+def _gather_twin(weight, other, slot, k0, k1, acts, panel, row, seed, relu):
     acts[panel, row] = seed
     for k in range(k0, k1):
         acts[panel, row] += weight[slot[k]] * acts[panel, other[k]]
+    if relu:
+        acts[panel, row] = np.maximum(acts[panel, row], 0)
 
 
-def _backward_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first):
-    _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
+def _backward_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu):
+    _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu)
     delta[panel, row] = 0
     for k in range(k0, k1):
         delta[panel, row] += weight[slot[k]] * delta[panel, other[k]]
+    if relu:
+        delta[panel, row] *= acts[panel, row] > 0
+    return delta[panel, row].sum()
 
 
-def _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first):
+def _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu):
     for k in range(k0, k1):
         before = 0 if first else grad[slot[k]]
         grad[slot[k]] = before + np.dot(acts[panel, row], delta[panel, other[k]])
+    return 0
 
 
 if numba.config.DISABLE_JIT:
@@ -259,27 +273,29 @@ else:
 
 
 @jit
-def gather(weight, other, slot, k0, k1, acts, panel, row, seed):
-    """``acts[panel, row] = seed + sum of weight * source`` over one target's connections."""
+def gather(weight, other, slot, k0, k1, acts, panel, row, seed, relu):
+    """``acts[panel, row] = seed + sum of weight * source`` over one target's connections, and its ReLU."""
     registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
     if registers == WIDE:
-        gather_wide(weight, other, slot, k0, k1, acts, panel, row, seed)
+        gather_wide(weight, other, slot, k0, k1, acts, panel, row, seed, relu)
     elif registers == MIDDLE:
-        gather_middle(weight, other, slot, k0, k1, acts, panel, row, seed)
+        gather_middle(weight, other, slot, k0, k1, acts, panel, row, seed, relu)
     else:
-        gather_narrow(weight, other, slot, k0, k1, acts, panel, row, seed)
+        gather_narrow(weight, other, slot, k0, k1, acts, panel, row, seed, relu)
 
 
 @jit
-def backward_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first):
-    """``delta[panel, row] = sum of weight * target's delta``, and the gradients of the weights, of one source."""
+def backward_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu):
+    """``delta[panel, row] = sum of weight * target's delta`` of one source, and the gradients of its weights.
+
+    With ``relu`` the delta is zero where the source's output is. Returns the sum of the delta over the lanes.
+    """
     registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
     if registers == WIDE:
-        backward_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
-    elif registers == MIDDLE:
-        backward_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
-    else:
-        backward_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
+        return backward_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu)
+    if registers == MIDDLE:
+        return backward_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu)
+    return backward_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu)
 
 
 @jit
@@ -287,11 +303,11 @@ def grad_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first):
     """The gradients of the weights of one source that is an input."""
     registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
     if registers == WIDE:
-        grad_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
+        grad_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, False)
     elif registers == MIDDLE:
-        grad_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
+        grad_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, False)
     else:
-        grad_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
+        grad_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, False)
 
 
 # -- what the passes work on, bundled ----------------------------------------------------------------------------------
@@ -532,9 +548,10 @@ def forward_rows(order, lo, hi, first_panel, last_panel, rows, weight, neurons, 
             k1 = k0 + rows.length[r]
             kind = neurons.aggregation[r]
             bias = neurons.bias[r]
+            fused = kind == SUM and neurons.activation[r] == RELU
             if neurons.special[r] < 0:
                 seed = bias if kind == SUM else acts.dtype.type(0)
-                gather(weight, rows.other, rows.slot, k0, k1, acts, panel, r, seed)
+                gather(weight, rows.other, rows.slot, k0, k1, acts, panel, r, seed, fused)
                 if kind == MEAN:
                     scale = acts.dtype.type(1) / acts.dtype.type(max(rows.length[r], 1))
                     for lane in range(lanes):
@@ -544,6 +561,8 @@ def forward_rows(order, lo, hi, first_panel, last_panel, rows, weight, neurons, 
                 aggregate_special(kind, k0, k1, rows.other, rows.slot, weight, acts, panel, r, kept)
                 for lane in range(lanes):
                     acts[panel, r, lane] += bias
+            if fused:
+                continue
             if keep_z:
                 for lane in range(lanes):  # numba compiles for seconds where a slice is assigned
                     panels.z[panel, r, lane] = acts[panel, r, lane]
@@ -561,6 +580,7 @@ def backward_rows(order, lo, hi, inputs, rows, weight, neurons, panels, gradient
     """
     acts, delta, grad = panels.acts, gradients.delta, gradients.weight
     lanes = acts.shape[2]
+    has_special = panels.kept.shape[1] > 0
     for panel in range(acts.shape[0]):
         for i in range(lo, hi):
             r = np.int64(order[i])
@@ -569,10 +589,18 @@ def backward_rows(order, lo, hi, inputs, rows, weight, neurons, panels, gradient
             first = panel == 0
             if inputs:
                 grad_row(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, r, first)
+                if not has_special:
+                    continue
             else:
-                backward_row(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, r, first)
+                activation, column = neurons.activation[r], gradients.output[r]
+                fused = column < 0 and not has_special and activation in (IDENTITY, RELU)
+                relu = fused and activation == RELU
+                total = backward_row(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, r, first, relu)
+                if fused and neurons.aggregation[r] == SUM:
+                    gradients.bias[r] = total if first else gradients.bias[r] + total
+                    continue
             own = delta[panel, r]
-            if panels.kept.shape[1] > 0:
+            if has_special:
                 for k in range(k0, k1):
                     target, c = rows.other[k], rows.slot[k]
                     q = neurons.special[target]
@@ -582,12 +610,11 @@ def backward_rows(order, lo, hi, inputs, rows, weight, neurons, panels, gradient
                         grad[c] += spread_special(kind, weight[c], acts[panel, r], kept, by_target, own)
             if inputs:
                 continue
-            column = gradients.output[r]
             if column >= 0:
                 for lane in range(lanes):
                     own[lane] += gradients.by_output[panel, column, lane]
-            if neurons.activation[r] != IDENTITY:
-                differentiate(neurons.activation[r], neurons.parameter[r], acts[panel, r], panels.z[panel, r], own)
+            if activation != IDENTITY and not relu:
+                differentiate(activation, neurons.parameter[r], acts[panel, r], panels.z[panel, r], own)
             total = acts.dtype.type(0)
             for lane in range(lanes):
                 total += own[lane]
