@@ -439,8 +439,9 @@ class Network:
 
     def initialize(self, connections: Connections | None = None, weight: Any = "he") -> None:
         """Draw weights anew, by the fan-in and fan-out that the graph has now; of all connections by default."""
-        slots = self.graph.connections.live() if connections is None else connections.slots
-        self.graph.connections["weight"][slots] = self._initial(slots, weight, self.rng)
+        slots = (self.connections if connections is None else connections).slots
+        table = self.graph.connections
+        table["weight"][slots] = self._initial(table["source"][slots], table["target"][slots], weight, self.rng)
 
     # -- run -----------------------------------------------------------------------------------------------------------
 
@@ -700,15 +701,16 @@ class Network:
                 f"neuron {id} would feed itself in the same step; give the connection delay=1, or leave it out"
             )
         if len(source) == 0:
-            none = np.zeros(0, np.int64)
-            self._initial(none, weight, self.rng)  # a wrong weight is refused whether or not there is a connection
-            return none
+            # A wrong weight is refused whether or not there is a connection.
+            self._initial(source, target, weight, self.rng)
+            return np.zeros(0, np.int64)
         checkpoint, random = self.graph.connections.checkpoint(), self.rng.bit_generator.state
         schedule = self._scheduled()
-        slots = self.graph.connect(source, target, np.broadcast_to(delay, source.shape).astype(np.int16))
+        delay = np.broadcast_to(delay, source.shape).astype(np.int16)
+        slots = self.graph.connect(source, target, delay)
         try:
-            self.graph.connections["weight"][slots] = self._initial(slots, weight, self.rng)
-            schedule.add_connections(slots)
+            self.graph.connections["weight"][slots] = self._initial(source, target, weight, self.rng)
+            schedule.add_connections(source, target, delay)
         except BaseException:
             self.graph.undo_connect(slots, checkpoint)
             self.rng.bit_generator.state = random
@@ -769,12 +771,11 @@ class Network:
         graph = self.graph
         return not compiled.reaches(starts, goal, deepest, generation, *graph.outgoing.rows, graph.connections["delay"])
 
-    def _initial(self, slots: np.ndarray, weight: Any, rng: np.random.Generator) -> np.ndarray:
-        table = self.graph.connections
+    def _initial(self, source: np.ndarray, target: np.ndarray, weight: Any, rng: np.random.Generator) -> np.ndarray:
+        """First weights of connections between neuron slots, in their order."""
         if isinstance(weight, list | tuple | np.ndarray):
             weight = np.ravel(weight)
-        fan_in = self.graph.incoming.length[table["target"][slots]]
-        fan_out = self.graph.outgoing.length[table["source"][slots]]
+        fan_in, fan_out = self.graph.incoming.length[target], self.graph.outgoing.length[source]
         return initializers.initialize(weight, fan_in, fan_out, rng, self.dtype)
 
     def _scheduled(self) -> Schedule:

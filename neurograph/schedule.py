@@ -123,19 +123,15 @@ class Schedule:
         """Follow an edit that removed connections."""
         self.loose = True
 
-    def add_connections(self, slots: np.ndarray) -> None:
-        """Follow an edit that added connections.
+    def add_connections(self, source: np.ndarray, target: np.ndarray, delay: np.ndarray) -> None:
+        """Follow an edit that added connections between neuron slots.
 
         Raises
         ------
         CycleError
             If they close a cycle; the schedule is unchanged then.
         """
-        connections = self._graph.connections
-        source, target = connections["source"][slots], connections["target"][slots]
-        sinks = self.generation[source] >= self.generation[target]
-        if self._graph.delayed:
-            sinks &= connections["delay"][slots] == 0
+        sinks = (self.generation[source] >= self.generation[target]) & (delay == 0)
         if not sinks.any():
             return
         if not self._repair(source[sinks], target[sinks]):

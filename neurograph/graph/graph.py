@@ -135,12 +135,13 @@ class Graph:
         table = self.connections
         before = table.checkpoint(), self.delayed
         slots = table.allocate(len(source))
+        table["parameter"][slots] = slots
         if not few:
             slots = self._by_source(slots, source)
         table["source"][slots] = source
         table["target"][slots] = target
-        table["delay"][slots] = delay
-        table["parameter"][slots] = slots
+        if delay.any():
+            table["delay"][slots] = delay
         self.incoming.add(slots)
         if not few:
             self._refuse_double_rows(before, slots)
@@ -157,9 +158,10 @@ class Graph:
         """
         from . import compiled
 
+        order = compiled.stable_order(source, self.neurons.size)
+        self.connections["id"][slots] = self.connections.next_id - len(slots) + order
         handed = np.empty_like(slots)
-        handed[compiled.stable_order(source, self.neurons.size)] = slots
-        self.connections["id"][handed] = self.connections["id"][slots]
+        handed[order] = slots
         return handed
 
     def undo_connect(self, slots: np.ndarray, checkpoint: tuple[int, int, int]) -> None:
