@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Sequence
 
-from neurograph.errors import NeurographError
+from .errors import NeurographError
 
 __all__ = ["main"]
 
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from neurograph import demo
+    from . import demo
 
     demo.run(epochs=options.epochs, seed=options.seed, output=options.output, backend=options.backend)
     return 0

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neurograph import datasets, optim, plot, sparsity, topologies
-from neurograph.errors import InvalidValueError
-from neurograph.functions import schedules
-from neurograph.network import Network
-from neurograph.train import History, Trainer
+from . import datasets, optim, plot, sparsity, topologies
+from .errors import InvalidValueError
+from .functions import schedules
+from .network import Network
+from .train import History, Trainer
 
 __all__ = ["Result", "run"]
 
@@ -228,7 +228,7 @@ def picture(results: Sequence[Result], output: Path) -> None:
 
 
 def _bars(ax: Any, results: Sequence[Result]) -> None:
-    from neurograph.plot.style import CYCLE, plain
+    from .plot.style import CYCLE, plain
 
     plain(ax)
     counts = [result.net.n_connections for result in results]

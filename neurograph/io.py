@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from neurograph.errors import FileFormatError, InvalidValueError
+from .errors import FileFormatError, InvalidValueError
 
 FORMAT = "neurograph"
 VERSION = 1

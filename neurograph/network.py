@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -25,7 +25,7 @@ from .graph.graph import HIDDEN, INPUT, Graph
 from .graph.tables import Table
 from .graph.views import Connection, Connections, Group, Neuron, column_of
 from .plan import Plan, lower
-from .sampling import absent_pairs
+from .sampling import draw_pairs
 from .schedule import Schedule
 
 PIECE_BYTES = 2**27  # activations that one piece of a large prediction may take
@@ -82,8 +82,9 @@ class Network:
         except TypeError:
             self.dtype = None
         require(self.dtype in (np.float32, np.float64), f"dtype must be float32 or float64, not {dtype!r}")
+        require(isinstance(seed, int | np.integer) and seed >= 0, f"seed must be a non-negative integer, not {seed!r}")
         self.backend_name = backends.resolve(backend)
-        self.seed = seed
+        self.seed = int(seed)
         self.rng = np.random.default_rng(seed)
         self.graph = Graph(self.dtype)
         self.counters: dict[str, int] = {}
@@ -718,58 +719,25 @@ class Network:
         return slots
 
     def _draw(
-        self, source: np.ndarray, target: np.ndarray, choose: Any, weight: Any, delay: Any, rng: np.random.Generator
+        self,
+        source: np.ndarray,
+        target: np.ndarray,
+        choose: Callable[[int], int],
+        weight: Any,
+        delay: Any,
+        rng: np.random.Generator,
     ) -> Connections:
         """Draw new pairs between two sets of slots and connect them."""
         self._refuse_inputs(target, "connections")
         delays = checks.integers(delay, "delay")
         require(len(delays) == 1, "delay must be one number of time steps between groups")
-        d = int(delays[0])
         random = rng.bit_generator.state
-        by_rank = np.arange(len(source))
-        allowed = np.full(len(target), len(source))
-        if d == 0 and not self._all_pairs_acyclic(source, target):
-            # Any linear order that the graph respects already: connections along it close no cycle.
-            # Tightened first: what is drawn must not depend on who has looked at the schedule since a removal.
-            generation, id = self._scheduled().tighten().generation, self.graph.neurons["id"]
-            key = np.maximum(generation, 0).astype(np.int64) * (int(id.max()) + 1) + id
-            key[self.graph.inputs] -= self.graph.neurons.next_id  # inputs stand before everything
-            by_rank = np.argsort(key[source])
-            allowed = np.searchsorted(key[source][by_rank], key[target])
-        slots = self.graph.incoming.of(target)
-        table = self.graph.connections
-        rank_of = np.full(self.graph.neurons.size, -1, np.int64)
-        rank_of[source[by_rank]] = np.arange(len(source))
-        existing_source = rank_of[table["source"][slots]]
-        existing_target = np.repeat(np.arange(len(target)), self.graph.incoming.length[target])
-        relevant = (existing_source >= 0) & (table["delay"][slots] == d)
-        t, s = absent_pairs(len(source), allowed, existing_target[relevant], existing_source[relevant], choose, rng)
-        s = by_rank[s]
-        if (allowed < len(source)).any():
-            t, s = np.divmod(np.sort(t * len(source) + s), len(source))
         try:
-            return Connections(self, self._add_pairs(source[s], target[t], delays, weight))
+            pairs = draw_pairs(self.graph, self._scheduled(), source, target, int(delays[0]), choose, rng)
+            return Connections(self, self._add_pairs(*pairs, delays, weight))
         except BaseException:
             rng.bit_generator.state = random
             raise
-
-    def _all_pairs_acyclic(self, source: np.ndarray, target: np.ndarray) -> bool:
-        """Whether every pair may be connected: no neuron is on both sides, and no target reaches a source."""
-        goal = np.zeros(self.graph.neurons.size, bool)
-        goal[source] = True
-        if goal[target].any():
-            return False
-        if len(source) == 0 or len(self.graph.connections) == 0:
-            return True
-        generation = self._scheduled().generation
-        deepest = int(generation[source].max())
-        starts = target[generation[target] < deepest]
-        if len(starts) == 0:
-            return True
-        from .graph import compiled
-
-        graph = self.graph
-        return not compiled.reaches(starts, goal, deepest, generation, *graph.outgoing.rows, graph.connections["delay"])
 
     def _initial(self, source: np.ndarray, target: np.ndarray, weight: Any, rng: np.random.Generator) -> np.ndarray:
         """First weights of connections between neuron slots, in their order."""

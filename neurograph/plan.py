@@ -30,7 +30,9 @@ class Plan:
     rows : ndarray of int32
         Slots of the neurons that compute something (all but inputs), generation after generation.
     offsets : ndarray of int64
-        Generation g of them is ``rows[offsets[g]:offsets[g + 1]]``.
+        The g-th of their generations is ``rows[offsets[g]:offsets[g + 1]]``.
+    numbers : ndarray of int64
+        Number of each of these generations in the schedule: one without computing neurons is left out here.
     inputs, outputs : ndarray of int32
         Slots of the columns of X and Y.
     incoming_work, outgoing_work, input_work : ndarray of int64
@@ -49,13 +51,14 @@ class Plan:
     >>> print(ng.topologies.layered([2, 3, 1]).plan)  # doctest: +ELLIPSIS
     Plan: 2 inputs, 4 neurons in 2 generations, 9 connections, 1 outputs, ... KiB
     generation    neurons  connections           fan-in  activations
-             0          3            6           2 to 2  relu
-             1          1            3           3 to 3  identity
+             1          3            6           2 to 2  relu
+             2          1            3           3 to 3  identity
     """
 
     graph: Graph
     rows: np.ndarray
     offsets: np.ndarray
+    numbers: np.ndarray
     inputs: np.ndarray
     outputs: np.ndarray
     incoming_work: np.ndarray
@@ -100,7 +103,7 @@ class Plan:
             names = ", ".join(activations.by_code(int(code)).name for code in codes)
             kinds = [aggregations.name(int(code)) for code in np.unique(graph.neurons["aggregation"][slots])]
             mixed = "" if kinds == ["sum"] else f" of {', '.join(kinds)}"
-            lines.append(f"{g:>10}  {len(slots):>9}  {fan_in.sum():>11}  {span:>15}  {names}{mixed}")
+            lines.append(f"{self.numbers[g]:>10}  {len(slots):>9}  {fan_in.sum():>11}  {span:>15}  {names}{mixed}")
         return "\n".join(lines)
 
 
@@ -111,7 +114,8 @@ def lower(graph: Graph, schedule: Schedule) -> Plan:
     rows = schedule.order[computes]
     counted = np.concatenate([[0], np.cumsum(computes)])
     offsets = counted[schedule.offsets]
-    offsets = offsets[np.concatenate([[True], offsets[1:] > offsets[:-1]])]  # inputs alone make no generation
+    numbers = np.flatnonzero(offsets[1:] > offsets[:-1])  # inputs alone make no generation to compute
+    offsets = np.concatenate([[0], offsets[1:][numbers]])
     inputs = graph.inputs.astype(np.int32)
     aggregation = neurons["aggregation"][rows]
     is_special = np.isin(aggregation, SPECIAL)
@@ -122,6 +126,7 @@ def lower(graph: Graph, schedule: Schedule) -> Plan:
         graph=graph,
         rows=rows,
         offsets=offsets.astype(np.int64),
+        numbers=numbers,
         inputs=inputs,
         outputs=graph.outputs.astype(np.int32),
         incoming_work=_running(graph.incoming.length[rows]),

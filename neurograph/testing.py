@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurograph.errors import InvalidValueError, MissingDependencyError
-from neurograph.functions import losses
+from .errors import InvalidValueError, MissingDependencyError
+from .functions import losses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from neurograph.network import Network
+    from .network import Network
 
 SMOOTH = ("identity", "sigmoid", "tanh", "softplus", "sin", "gauss", "silu", "gelu")
 PIECEWISE = ("relu", ("leaky_relu", 0.125), ("clipped_relu", 2.0), ("elu", 1.0), "selu", "lelu", "step", "abs", "hat")
@@ -64,7 +64,7 @@ def networks(
         raise MissingDependencyError(
             'neurograph.testing.networks needs hypothesis: pip install "neurograph[test]"'
         ) from error
-    from neurograph.network import Network
+    from .network import Network
 
     numbers = st.integers(-40, 40).map(lambda n: n / 20)
 

@@ -16,7 +16,7 @@ NAMED_TUPLE = {"_fields", "_replace", "_asdict", "_make"}
 ALLOWED = {
     "errors": set(),
     "functions": set(),
-    "sampling": {"graph"},
+    "sampling": {"schedule", "graph"},
     "checks": set(),
     "graph": set(),
     "schedule": {"graph"},

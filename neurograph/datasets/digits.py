@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from neurograph.datasets.split import Split
+from ..datasets.split import Split
 
 __all__ = ["load_digits"]
 

@@ -4,8 +4,8 @@ import os
 
 import numpy as np
 
-from neurograph.datasets.split import Split
-from neurograph.errors import FileFormatError
+from ..datasets.split import Split
+from ..errors import FileFormatError
 
 __all__ = ["load_mnist"]
 

@@ -3,8 +3,8 @@
 Nothing here touches pyplot's global state: save a picture with ``ax.figure.savefig("picture.png")``.
 """
 
-from neurograph.plot.curves import history
-from neurograph.plot.distributions import degrees
-from neurograph.plot.networks import network
+from ..plot.curves import history
+from ..plot.distributions import degrees
+from ..plot.networks import network
 
 __all__ = ["degrees", "history", "network"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from neurograph.errors import InvalidValueError
-from neurograph.plot.style import CYCLE, axes_or_new, plain
+from ..errors import InvalidValueError
+from ..plot.style import CYCLE, axes_or_new, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neurograph.errors import InvalidValueError
-from neurograph.plot.style import BLUE, VERMILION, axes_or_new, plain
+from ..errors import InvalidValueError
+from ..plot.style import BLUE, VERMILION, axes_or_new, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from neurograph.network import Network
+    from ..network import Network
 
 _MOST_BINS = 60
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neurograph.errors import InvalidValueError
-from neurograph.plot.style import BAND, BLUE, GREEN, GREY, INK, ORANGE, VERMILION, axes_or_new
+from ..errors import InvalidValueError
+from ..plot.style import BAND, BLUE, GREEN, GREY, INK, ORANGE, VERMILION, axes_or_new
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from neurograph.network import Network
+    from ..network import Network
 
 # Points along each curve; horizontal at both ends, so that skip connections leave their column.
 _BEND = np.linspace(0.0, 1.0, 20)
