@@ -201,8 +201,7 @@ class Network:
         )
         source, target = self._slots(sources), self._slots(targets)
         if _is_single(sources) and _is_single(targets):
-            slots = self._add_pairs(source, target, checks.integers(delay, "delay"), weight)
-            return Connections(self, slots)[0]
+            return self._add_pairs(source, target, checks.integers(delay, "delay"), weight)[0]
         return self._draw(source, target, lambda absent: round(density * absent), weight, delay, self.rng)
 
     def grow(
@@ -260,7 +259,7 @@ class Network:
         )
         delays = checks.integers(delay, "delay")
         require(len(delays) in (1, len(source)), f"delay has {len(delays)} entries for {len(source)} connections")
-        return Connections(self, self._add_pairs(source, target, delays, weight))
+        return self._add_pairs(source, target, delays, weight)
 
     # -- look up -------------------------------------------------------------------------------------------------------
 
@@ -664,13 +663,12 @@ class Network:
     def _slots_of_ids(self, ids: np.ndarray) -> np.ndarray:
         if len(ids) == 0:
             return ids
-        unknown = (ids < 0) | (ids >= self.graph.neurons.next_id)
-        if unknown.any():
-            raise UnknownNeuronError(
-                f"there is no neuron {ids[unknown][0]}; ids here go from 0 to {self.graph.neurons.next_id - 1}"
-            )
+        known = self.graph.neurons.next_id
+        if ids.min() < 0 or ids.max() >= known:
+            unknown = ids[(ids < 0) | (ids >= known)][0]
+            raise UnknownNeuronError(f"there is no neuron {unknown}; ids here go from 0 to {known - 1}")
         slots = self.graph.slots_of(ids)
-        if (slots < 0).any():
+        if slots.min() < 0:
             raise StaleError(f"neuron {ids[slots < 0][0]} was removed from the network; leave it out")
         return slots
 
@@ -687,8 +685,8 @@ class Network:
                 f"{what.split()[-1]}; use neurons made by add_neurons or add_outputs"
             )
 
-    def _add_pairs(self, source: np.ndarray, target: np.ndarray, delay: np.ndarray, weight: Any) -> np.ndarray:
-        """Add connections between slots, all or none; returns their slots."""
+    def _add_pairs(self, source: np.ndarray, target: np.ndarray, delay: np.ndarray, weight: Any) -> Connections:
+        """Add connections between slots, all or none."""
         require(
             len(delay) == 0 or (delay.min() >= 0 and delay.max() < 2**15),
             f"delay must be between 0 and {2**15 - 1} time steps, not {delay.min() if len(delay) else 0}"
@@ -704,7 +702,7 @@ class Network:
         if len(source) == 0:
             # A wrong weight is refused whether or not there is a connection.
             self._initial(source, target, weight, self.rng)
-            return np.zeros(0, np.int64)
+            return Connections(self, np.zeros(0, np.int64))
         checkpoint, random = self.graph.connections.checkpoint(), self.rng.bit_generator.state
         schedule = self._scheduled()
         delay = np.broadcast_to(delay, source.shape).astype(np.int16)
@@ -716,7 +714,8 @@ class Network:
             self.graph.undo_connect(slots, checkpoint)
             self.rng.bit_generator.state = random
             raise
-        return slots
+        ids = np.arange(self.graph.connections.next_id - len(slots), self.graph.connections.next_id)
+        return Connections(self, slots, ids)
 
     def _draw(
         self,
@@ -734,7 +733,7 @@ class Network:
         random = rng.bit_generator.state
         try:
             pairs = draw_pairs(self.graph, self._scheduled(), source, target, int(delays[0]), choose, rng)
-            return Connections(self, self._add_pairs(*pairs, delays, weight))
+            return self._add_pairs(*pairs, delays, weight)
         except BaseException:
             rng.bit_generator.state = random
             raise

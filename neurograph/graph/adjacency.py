@@ -114,17 +114,10 @@ class Adjacency:
         from . import compiled
 
         table = self._connections
-        self.other, self.slot, place, self._used = compiled.count_sort(
-            table[self._key],
-            table[self._other],
-            table["id"],
-            sequence,
-            SLACK_SHIFT,
-            self.start,
-            self.length,
-            self.capacity,
-        )
-        table[self._place][:] = place
+        self.other, self.slot, self._used = compiled.count_sort(
+            table[self._key], table[self._other], table["id"], sequence, SLACK_SHIFT, self.start, self.length,
+            self.capacity, table[self._place],
+        )  # fmt: skip
         self.rebuilds += 1
 
     def of(self, rows: np.ndarray) -> np.ndarray:

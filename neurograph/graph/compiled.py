@@ -55,12 +55,12 @@ def stable_order(keys, n):
 
 
 @jit
-def count_sort(keys, others, alive, sequence, slack_shift, start, length, capacity):
-    """Lay out rows by ``keys`` and return ``(other, slot, place, used)``; every row and the pool get a little slack.
+def count_sort(keys, others, alive, sequence, slack_shift, start, length, capacity, place):
+    """Lay out rows by ``keys`` and return ``(other, slot, used)``; every row and the pool get a little slack.
 
     ``keys`` and ``others`` are columns over connection slots, ``alive`` says which slots count. Inside a row the
-    slots ascend, or follow ``sequence`` if it is not empty. ``start``, ``length`` and ``capacity`` have one entry a row
-    and are filled in place.
+    slots ascend, or follow ``sequence`` if it is not empty. ``start``, ``length`` and ``capacity`` have one entry a
+    row, ``place`` one a slot; all are filled in place.
     """
     n_rows = start.shape[0]
     length[:] = 0
@@ -75,7 +75,6 @@ def count_sort(keys, others, alive, sequence, slack_shift, start, length, capaci
     room = total + (total >> 5) + 64  # for rows that outgrow their slack
     other = np.empty(room, np.int32)
     slot = np.empty(room, np.int32)
-    place = np.zeros(keys.shape[0], np.int32)
     length[:] = 0
     for i in range(keys.shape[0]):
         c = sequence[i] if sequence.shape[0] else i
@@ -86,7 +85,7 @@ def count_sort(keys, others, alive, sequence, slack_shift, start, length, capaci
             other[p] = others[c]
             slot[p] = c
             place[c] = p
-    return other, slot, place, total
+    return other, slot, total
 
 
 @jit

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import DuplicateConnectionError
 from .adjacency import REBUILD_SHARE, Adjacency
-from .tables import Table
+from .tables import Table, as_block
 
 HIDDEN, INPUT = 0, 1  # kinds of neuron; being an output is a flag of its own
 
@@ -135,7 +135,7 @@ class Graph:
         table = self.connections
         before = table.checkpoint(), self.delayed
         slots = table.allocate(len(source))
-        table["parameter"][slots] = slots
+        table["parameter"][as_block(slots)] = slots
         if not few:
             slots = self._by_source(slots, source)
         table["source"][slots] = source
@@ -159,7 +159,7 @@ class Graph:
         from . import compiled
 
         order = compiled.stable_order(source, self.neurons.size)
-        self.connections["id"][slots] = self.connections.next_id - len(slots) + order
+        self.connections["id"][as_block(slots)] = self.connections.next_id - len(slots) + order
         handed = np.empty_like(slots)
         handed[order] = slots
         return handed

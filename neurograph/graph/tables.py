@@ -7,6 +7,13 @@ import numpy as np
 FREE = -1  # the id of a slot that nobody lives in
 
 
+def as_block(slots: np.ndarray) -> np.ndarray | slice:
+    """Ascending slots as a slice where they have no gaps: writing a slice is several times faster."""
+    if len(slots) and slots[-1] - slots[0] + 1 == len(slots):
+        return slice(int(slots[0]), int(slots[-1]) + 1)
+    return slots
+
+
 class Table:
     """Columns over the same slots; a freed slot is reused, a used slot never moves.
 
@@ -96,7 +103,7 @@ class Table:
         slots[reused:] = np.arange(self.size, self.size + fresh)
         self.n_free -= reused
         self.size += fresh
-        self._columns["id"][slots] = np.arange(self.next_id, self.next_id + count)
+        self._columns["id"][as_block(slots)] = np.arange(self.next_id, self.next_id + count)
         self.next_id += count
         return slots
 
