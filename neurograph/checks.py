@@ -77,6 +77,18 @@ def integers(value: Any, what: str) -> np.ndarray:
     return array.astype(np.int64, copy=False)
 
 
+def fraction(name: str, value: Any) -> None:
+    """Refuse a value that is not a number from 0 to 1."""
+    if not isinstance(value, int | float | np.number) or not 0 <= value <= 1:
+        raise InvalidValueError(f"{name} is {value!r}; give a number from 0 to 1.")
+
+
+def whole(name: str, value: Any, lowest: int) -> None:
+    """Refuse a value that is not a whole number of at least ``lowest``."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < lowest:
+        raise InvalidValueError(f"{name} is {value!r}; give a whole number, {lowest} or more.")
+
+
 def count_of(shape: Any, what: str) -> tuple[int, tuple[int, ...] | None]:
     """A count, or a shape whose product is the count: ``(count, shape or None)``."""
     sizes = shape if isinstance(shape, tuple | list) else (shape,)

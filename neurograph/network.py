@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
@@ -28,6 +29,8 @@ from .plan import Plan, lower
 from .sampling import draw_pairs
 from .schedule import Schedule
 
+# A pass reuses the memory of the pass before, so only one Python thread at a time may be between running and reading.
+ONE_PASS = threading.RLock()
 PIECE_BYTES = 2**27  # activations that one piece of a large prediction may take
 
 
@@ -195,10 +198,7 @@ class Network:
         CycleError, DuplicateConnectionError
             Between two single neurons.
         """
-        require(
-            isinstance(density, int | float | np.number) and 0 <= density <= 1,
-            f"density must be between 0 and 1, not {density!r}",
-        )
+        checks.fraction("density", density)
         source, target = self._slots(sources), self._slots(targets)
         if _is_single(sources) and _is_single(targets):
             return self._add_pairs(source, target, checks.integers(delay, "delay"), weight)[0]
@@ -222,7 +222,7 @@ class Network:
         -------
         Connections
         """
-        require(isinstance(count, int | np.integer) and count >= 0, f"count must be an integer >= 0, not {count!r}")
+        checks.whole("count", count, 0)
         source, target = self._slots(sources), self._slots(targets)
         return self._draw(source, target, lambda absent: min(int(count), absent), weight, 0, rng or self.rng)
 
@@ -488,8 +488,9 @@ class Network:
         plan, piece = self.plan, self._piece(batch_size)
         parts = []
         for start in range(0, len(X), piece):
-            self._passed(self.backend.forward(plan, X[start : start + piece], False, self._pass), len(X) <= piece)
-            parts.append(self._pass.outputs)
+            with ONE_PASS:
+                self._passed(self.backend.forward(plan, X[start : start + piece], False, self._pass), len(X) <= piece)
+                parts.append(self._pass.outputs)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     __call__ = predict
@@ -500,8 +501,9 @@ class Network:
         slots, plan, piece = self.neurons.slots, self.plan, self._piece(None)
         parts = []
         for start in range(0, len(X), piece):
-            self._passed(self.backend.forward(plan, X[start : start + piece], False, self._pass), len(X) <= piece)
-            parts.append(self._pass.activations(slots))
+            with ONE_PASS:
+                self._passed(self.backend.forward(plan, X[start : start + piece], False, self._pass), len(X) <= piece)
+                parts.append(self._pass.activations(slots))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def backward(self, X: Any, Y: Any, loss: Any = "mse") -> float:
@@ -525,15 +527,16 @@ class Network:
         X = self._checked_inputs(X)
         self._require_outputs()
         plan = self.plan
-        # Into the spare memory: if the loss refuses Y, the last pass is still what it was.
-        run = self.backend.forward(plan, X, True, self._spare)
-        outputs = run.outputs
-        with np.errstate(all="ignore"):  # a diverged network is reported by its loss, not by warnings
-            value, gradient = measure(outputs, Y)
-        self._spare = self._pass
-        self._passed(run)
-        self.last_outputs = outputs
-        self.backend.backward(plan, run, np.asarray(gradient, self.dtype))
+        with ONE_PASS:
+            # Into the spare memory: if the loss refuses Y, the last pass is still what it was.
+            run = self.backend.forward(plan, X, True, self._spare)
+            outputs = run.outputs
+            with np.errstate(all="ignore"):  # a diverged network is reported by its loss, not by warnings
+                value, gradient = measure(outputs, Y)
+            self._spare = self._pass
+            self._passed(run)
+            self.last_outputs = outputs
+            self.backend.backward(plan, run, np.asarray(gradient, self.dtype))
         return float(value)
 
     def compile(self) -> None:
@@ -771,10 +774,7 @@ class Network:
         if batch_size is None:
             samples = PIECE_BYTES // max(1, self.graph.neurons.size * self.dtype.itemsize)
             return int(np.clip(samples // 64 * 64, 64, 2048))
-        require(
-            isinstance(batch_size, int | np.integer) and batch_size > 0,
-            f"batch_size must be a positive integer, not {batch_size!r}",
-        )
+        checks.whole("batch_size", batch_size, 1)
         return int(batch_size)
 
 

@@ -13,8 +13,6 @@ from ..functions import activations, aggregations
 if TYPE_CHECKING:
     from ..network import Network
 
-INPUT = 1
-
 
 class Neuron:
     """Live view of one neuron; it holds no data of its own and compares equal to its id.

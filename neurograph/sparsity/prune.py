@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import checks
 from ..errors import UnknownNameError
-from .checks import check_fraction, check_whole
 from .scores import evaluate
 from .select import lowest, lowest_in_regions
 
@@ -109,10 +109,10 @@ def choose(
     if scope not in SCOPES:
         raise UnknownNameError(f"There is no scope {scope!r}. Known scopes: {', '.join(SCOPES)}.")
     if count is None:
-        check_fraction("fraction", fraction)
+        checks.fraction("fraction", fraction)
     else:
-        check_whole("count", count, 0)
-    check_whole("block", block, 1)
+        checks.whole("count", count, 0)
+    checks.whole("block", block, 1)
 
     scores, ids = evaluate(score, connections, net.rng), connections.id
     if scope == "global":

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .. import checks
 from ..errors import InvalidValueError, UnknownNameError
 from ..functions.schedules import Cubic
-from .checks import check_fraction, check_whole
 from .prune import SCOPES, prune_lowest
 from .rewire import Rewire
 from .scores import resolve
@@ -106,15 +106,15 @@ class GradualMagnitude:
         resolve(self.score)
         if self.scope not in SCOPES or self.scope == "block":
             raise UnknownNameError(f"GradualMagnitude has no scope {self.scope!r}. Known: global, local, neuron.")
-        check_fraction("sparsity", self.sparsity)
-        check_fraction("initial", self.initial)
+        checks.fraction("sparsity", self.sparsity)
+        checks.fraction("initial", self.initial)
         if self.initial > self.sparsity:
             raise InvalidValueError(f"initial is {self.initial}, above the final sparsity {self.sparsity}; lower it.")
-        check_whole("start", self.start, 0)
-        check_whole("stop", self.stop, 1)
+        checks.whole("start", self.start, 0)
+        checks.whole("stop", self.stop, 1)
         if self.start >= self.stop:
             raise InvalidValueError(f"start is {self.start} and stop {self.stop}; start has to come first.")
-        check_whole("every", self.every, 1)
+        checks.whole("every", self.every, 1)
 
     def target(self, step: int) -> float:
         """Sparsity that the network should have after this step.

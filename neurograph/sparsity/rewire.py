@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .. import checks
 from ..errors import UnknownNameError
-from .checks import check_fraction, check_whole
 from .prune import choose, home_pairs
 from .scores import resolve
 
@@ -132,11 +132,11 @@ class Rewire:
         if self.scope not in ("local", "global"):
             raise UnknownNameError(f"Rewire has no scope {self.scope!r}. Known scopes: local, global.")
         if not callable(self.fraction):
-            check_fraction("fraction", self.fraction)
-        check_whole("every", self.every, 1)
-        check_whole("start", self.start, 0)
+            checks.fraction("fraction", self.fraction)
+        checks.whole("every", self.every, 1)
+        checks.whole("start", self.start, 0)
         if self.stop is not None:
-            check_whole("stop", self.stop, 0)
+            checks.whole("stop", self.stop, 0)
 
     def step(self, net: Network, step: int) -> Rewired:
         """Rewire the network if it is due at this step.
