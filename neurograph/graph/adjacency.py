@@ -90,10 +90,10 @@ class Adjacency:
             )
             if begin == compiled.FITS:
                 return
-            if self._used > 2 * len(table) + 1024:  # mostly rows that moved away: squeeze them out
-                self.rebuild()
+            if self._used * 8 > len(table) * 9 + 8 * len(self.length) + 2048:
+                self.rebuild()  # an eighth is what rows left behind when they moved: squeeze it out
                 return
-            room = max(len(self.other) // 4, 2 * int(self.capacity[keys[begin]]) + 64)
+            room = max(len(self.other) // 16, 2 * int(self.capacity[keys[begin]]) + 64)
             self.other = np.concatenate([self.other, np.zeros(room, np.int32)])
             self.slot = np.concatenate([self.slot, np.zeros(room, np.int32)])
 
