@@ -228,3 +228,32 @@ def test_weights_of_a_connection_between_survivors_keep_their_ids(backend):
         net.connections[0 if net.connections[0].id != kept.id else 1].remove()
     assert kept.weight == 0.125 and (kept.source.id, kept.target.id) == (1, 9)
     assert net.connection(1, 9) == kept
+
+
+def test_pruning_gives_memory_back(backend):
+    """Masks save nothing; here a network pruned to a tenth takes about a tenth, and nothing else notices."""
+    net = ng.topologies.layered([60, 80, 10], seed=0, dtype="float64", backend=backend)
+    rng, optimizer = np.random.default_rng(0), ng.optim.Adam(lr=1e-3)
+    X, Y = rng.normal(size=(20, 60)), rng.normal(size=(20, 10))
+    net.backward(X, Y)
+    optimizer.step(net)
+    before, full = net.nbytes, net.n_connections
+    kept = net.connections[rng.permutation(full)[: full // 10]]
+    one = kept[3]
+    state = {name: kept.state(name) for name in ("adam_m", "adam_v")} | {"weight": kept.weight}
+    rest = net.connections[~np.isin(net.connections.id, kept.id)]
+    doomed = rest[0]
+    net.prune(rest)
+    net.graph.check()
+    assert net.nbytes < 0.2 * before
+    for name, values in state.items():
+        np.testing.assert_array_equal(kept.state(name), values)
+    assert one.weight == state["weight"][3] and net.connection(one.source, one.target) == one
+    for stale in (doomed, rest, rest[:5]):
+        with pytest.raises(ng.StaleError):
+            _ = stale.weight
+    for _ in range(3):
+        net.backward(X, Y)
+        optimizer.step(net)
+    assert len(net.connect(net.inputs, net.homes[1])) == 60 * 80 - int((kept.target < 140).sum())
+    net.graph.check()

@@ -8,6 +8,7 @@ from ..errors import DuplicateConnectionError
 from .adjacency import REBUILD_SHARE, Adjacency
 from .tables import Table, as_block
 
+COMPACT_FROM = 16  # connection slots below which free ones are not worth a look
 HIDDEN, INPUT = 0, 1  # kinds of neuron; being an output is a flag of its own
 
 
@@ -184,7 +185,9 @@ class Graph:
             self.incoming.remove(slots)
             self.outgoing.remove(slots)
         self.connections.release(slots)
-        if many:
+        if self.connections.size > COMPACT_FROM and self.connections.n_free > 2 * len(self.connections):
+            self._compact()
+        elif many:
             self.incoming.rebuild()
             self.outgoing.rebuild()
         self.version += 1
@@ -212,9 +215,9 @@ class Graph:
         self._slot_of[self.neurons["id"]] = np.arange(self.neurons.size)
         self.n_homes = n_homes
         self.delayed = int(np.count_nonzero(self.connections["delay"]))
-        for rows, place in ((self.incoming, "target_place"), (self.outgoing, "source_place")):
-            rows.add_rows(self.neurons.size)
-            rows.rebuild(np.argsort(self.connections[place]))
+        self.incoming.add_rows(self.neurons.size)
+        self.outgoing.add_rows(self.neurons.size)
+        self._rebuild_in_place_order()
         self.version += 1
 
     # -- checks --------------------------------------------------------------------------------------------------------
@@ -250,6 +253,17 @@ class Graph:
         arrays = (self.inputs, self.outputs, self._slot_of)
         parts = (self.neurons, self.connections, self.incoming, self.outgoing)
         return sum(a.nbytes for a in arrays) + sum(part.nbytes for part in parts)
+
+    def _compact(self) -> None:
+        """Give back the memory of removed connections once they are two thirds of all: views find theirs by id."""
+        self.connections.compact()
+        self.connections["parameter"][:] = np.arange(self.connections.size)
+        self._rebuild_in_place_order()
+
+    def _rebuild_in_place_order(self) -> None:
+        # Sums are added up in row order, so keeping it keeps every result bit by bit.
+        self.incoming.rebuild(np.argsort(self.connections["target_place"]))
+        self.outgoing.rebuild(np.argsort(self.connections["source_place"]))
 
     def _refuse_duplicates(self, source: np.ndarray, target: np.ndarray, delay: np.ndarray) -> None:
         from . import compiled

@@ -129,6 +129,19 @@ class Table:
             column[slots] = FREE if name == "id" else 0
         self.size, self.next_id, self.n_free = checkpoint
 
+    def compact(self) -> None:
+        """Squeeze out the free slots: tenants keep their order and their ids, and get new slots."""
+        live = self.live()
+        self._columns = {name: column[live] for name, column in self._columns.items()}
+        self._free, self.n_free, self.size = np.zeros(0, np.int32), 0, len(live)
+
+    def find(self, ids: np.ndarray) -> np.ndarray:
+        """Slots of tenants by id, -1 for those that moved out; sorts the table, so only for when slots have moved."""
+        order = np.argsort(self["id"])
+        sorted_ids = self["id"][order]
+        at = np.minimum(np.searchsorted(sorted_ids, ids), max(len(order) - 1, 0))
+        return np.where(sorted_ids[at] == ids, order[at], -1) if len(order) else np.full(len(ids), -1)
+
     def restore(self, columns: dict[str, np.ndarray], next_id: int) -> None:
         """Fill an empty table with the tenants that ``columns`` (``id`` among them) describe."""
         count = len(columns["id"])

@@ -355,7 +355,9 @@ class Connection:
         """Row of the connection in the tables; raises `StaleError` once the connection is removed."""
         table = self._network.graph.connections
         if self._slot >= table.size or table["id"][self._slot] != self.id:
-            raise StaleError(f"connection {self.id} was removed from the network; drop this view of it")
+            self._slot = int(table.find(np.array([self.id]))[0])
+            if self._slot < 0:
+                raise StaleError(f"connection {self.id} was removed from the network; drop this view of it")
         return self._slot
 
     def _column(self, name: str) -> Any:
@@ -441,17 +443,20 @@ class Connections:
     @property
     def slots(self) -> np.ndarray:
         """Rows in the connection table; raises `StaleError` when any of them was removed."""
-        ids = self._network.graph.connections["id"]
-        if len(self._slots) and self._slots.max() >= len(ids):
-            stale = self._slots >= len(ids)
-        else:
-            stale = ids[self._slots] != self._ids
+        table = self._network.graph.connections
+        if len(self._slots) == 0:
+            return self._slots
+        if self._slots.max() < table.size and (table["id"][self._slots] == self._ids).all():
+            return self._slots
+        slots = table.find(self._ids)
+        stale = slots < 0
         if stale.any():
             raise StaleError(
                 f"{int(stale.sum())} of these {len(self._slots)} connections were removed from the network, the first "
                 f"is connection {self._ids[stale][0]}; ask the network for its connections again"
             )
-        return self._slots
+        self._slots = slots
+        return slots
 
     def _column(self, name: str) -> np.ndarray:
         return self._network.graph.connections[name][self.slots]
