@@ -98,12 +98,16 @@ class Table:
         fresh = count - reused
         if self.size + fresh > self.capacity:
             self._grow(self.size + fresh)
-        slots = np.empty(count, np.int64)
-        slots[:reused] = np.sort(self._free[self.n_free - reused : self.n_free])
-        slots[reused:] = np.arange(self.size, self.size + fresh)
+        slots = np.arange(self.size, self.size + fresh)
+        if reused:
+            slots = np.concatenate([np.sort(self._free[self.n_free - reused : self.n_free]), slots])
         self.n_free -= reused
         self.size += fresh
-        self._columns["id"][as_block(slots)] = np.arange(self.next_id, self.next_id + count)
+        ids = self._columns["id"]
+        if reused:
+            ids[slots] = np.arange(self.next_id, self.next_id + count)
+        else:
+            np.add(slots, self.next_id - (self.size - fresh), out=ids[self.size - fresh : self.size])
         self.next_id += count
         return slots
 
