@@ -134,7 +134,7 @@ class Graph:
         if few:
             self._refuse_duplicates(source, target, delay)
         table = self.connections
-        before = table.checkpoint(), self.delayed
+        checkpoint = table.checkpoint()
         slots = table.allocate(len(source))
         table["parameter"][as_block(slots)] = slots
         if not few:
@@ -145,7 +145,7 @@ class Graph:
             table["delay"][slots] = delay
         self.incoming.add(slots)
         if not few:
-            self._refuse_double_rows(before, slots)
+            self._refuse_double_rows(checkpoint, slots)
         self.outgoing.add(slots)
         self.delayed += int(np.count_nonzero(delay))
         self.version += 1
@@ -280,7 +280,7 @@ class Graph:
             if i >= 0:
                 self._raise_duplicate(source[i], target[i], delay[i], "exists already")
 
-    def _refuse_double_rows(self, before, slots: np.ndarray) -> None:
+    def _refuse_double_rows(self, checkpoint: tuple[int, int, int], slots: np.ndarray) -> None:
         from . import compiled
 
         table = self.connections
@@ -288,7 +288,6 @@ class Graph:
         if c < 0:
             return
         ends = table["source"][c], table["target"][c], table["delay"][c]
-        checkpoint, _ = before
         table.rollback(checkpoint, slots)
         self.incoming.rebuild()
         self._raise_duplicate(*ends, "exists already, or occurs twice in this call")
