@@ -77,6 +77,16 @@ def integers(value: Any, what: str) -> np.ndarray:
     return array.astype(np.int64, copy=False)
 
 
+def labels(value: Any, count: int, what: str) -> np.ndarray:
+    """One label (an integer or a string) for each of ``count``."""
+    array = _array(value, what)
+    require(
+        array.shape == (count,) and (array.dtype.kind in "iuUSb" or count == 0),
+        f"{what} must be {count} integers or strings, not an array of {array.dtype} of shape {array.shape}",
+    )
+    return array
+
+
 def fraction(name: str, value: Any) -> None:
     """Refuse a value that is not a number from 0 to 1."""
     if not isinstance(value, int | float | np.number) or not 0 <= value <= 1:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -23,8 +24,10 @@ from .errors import (
 )
 from .functions import activations, aggregations, initializers, losses
 from .graph.graph import HIDDEN, INPUT, Graph
+from .graph.sharing import Sharing
 from .graph.tables import Table
 from .graph.views import Connection, Connections, Group, Neuron, column_of
+from .names import Names
 from .plan import Plan, lower
 from .sampling import draw_pairs
 from .schedule import Schedule
@@ -41,7 +44,8 @@ class Parameters:
     Attributes
     ----------
     name : str
-        "weight" (over connection slots) or "bias" (over neuron slots).
+        "weight" (over connection slots), "bias" (over neuron slots), "shared weight" or "shared bias" (one row a
+        parameter). What is shared has an entry in the first two as well, which nobody reads.
     value, grad : ndarray, shape (n_slots,)
         Views of the tables; slots without a tenant have gradient zero.
     """
@@ -54,6 +58,17 @@ class Parameters:
     def state(self, name: str) -> np.ndarray:
         """An aligned column of the same table; zeros when first asked for, and for every new connection."""
         return self._table.add_column(name, self.value.dtype)
+
+    @contextmanager
+    def holding_frozen(self) -> Iterator[None]:
+        """Whatever an update rule does inside, frozen values are what they were."""
+        if "frozen" not in self._table:
+            yield
+            return
+        frozen = np.flatnonzero(self._table["frozen"])
+        kept = self.value[frozen]
+        yield
+        self.value[frozen] = kept
 
 
 class Network:
@@ -91,6 +106,7 @@ class Network:
         self.rng = np.random.default_rng(seed)
         self.graph = Graph(self.dtype)
         self.counters: dict[str, int] = {}
+        self.names = Names()
         self.last_outputs: np.ndarray | None = None
         self.plans_lowered = 0
         self._groups: dict[str, Group] = {}
@@ -237,8 +253,9 @@ class Network:
         weight : str, float, array or callable
             As in `connect`.
         delay : int or array of int
-        parameter : None
-            Sharing parameters between connections is not part of this version.
+        parameter : array of shape (n,), or Connections, optional
+            Connections of one label share a parameter, as `tie` makes it; an initializer draws one value for each.
+            Instead of labels: n existing connections, whose parameters the new ones join (weights are then theirs).
 
         Returns
         -------
@@ -250,8 +267,6 @@ class Network:
         CycleError, DuplicateConnectionError, UnknownNeuronError, StaleError, InvalidValueError
             Nothing has changed then.
         """
-        if parameter is not None:
-            raise NotSupportedError("shared parameters are not part of this version; leave `parameter` out")
         source, target = self._slots(source_ids, unique=False), self._slots(target_ids, unique=False)
         require(
             len(source) == len(target),
@@ -259,7 +274,15 @@ class Network:
         )
         delays = checks.integers(delay, "delay")
         require(len(delays) in (1, len(source)), f"delay has {len(delays)} entries for {len(source)} connections")
-        return self._add_pairs(source, target, delays, weight)
+        if isinstance(parameter, Connections):
+            require(parameter._network is self, "the connections in `parameter` belong to another network")
+            others = parameter.slots
+            require(len(others) == len(source), f"parameter has {len(others)} connections for {len(source)} new ones")
+            new = self._add_pairs(source, target, delays, self.graph.weights.read("weight", others))
+            self.graph.weights.join(new.slots, parameter.slots)
+            return new
+        labels = None if parameter is None else checks.labels(parameter, len(source), "parameter")
+        return self._add_pairs(source, target, delays, weight, labels)
 
     # -- look up -------------------------------------------------------------------------------------------------------
 
@@ -297,8 +320,19 @@ class Network:
         cuts = np.searchsorted(home[by_home], np.arange(1, self.graph.n_homes))
         return [Group(self, part) for part in np.split(ids[by_home], cuts)] if self.graph.n_homes else []
 
-    def neuron(self, id: int) -> Neuron:
-        """The neuron with an id."""
+    def neuron(self, id: int | str) -> Neuron:
+        """The neuron with an id, or with a name.
+
+        Raises
+        ------
+        UnknownNeuronError, StaleError
+            If there is none, or no more.
+        """
+        if isinstance(id, str):
+            found = self.names.find(id)
+            if found is None:
+                raise UnknownNeuronError(f"no neuron is named {id!r}; this network names {len(self.names)} neurons")
+            id = found
         slot = self._slots(id)[0]
         return Neuron(self, slot, self.graph.neurons["id"][slot])
 
@@ -356,8 +390,8 @@ class Network:
 
     @property
     def n_parameters(self) -> int:
-        """Weights and biases that training changes."""
-        return self.n_connections + self.n_neurons - self.n_inputs
+        """Weights and biases: what is shared counts once, frozen ones count."""
+        return self.graph.weights.n_parameters + self.graph.biases.n_parameters - self.n_inputs
 
     @property
     def nbytes(self) -> int:
@@ -405,15 +439,64 @@ class Network:
         """Remove neurons with all their connections; they leave every group. Returns how many."""
         slots = self._slots(neurons)
         if len(slots):
+            self.names.discard(self.graph.neurons["id"][slots].tolist())
             self.graph.remove_neurons(slots)
             if self._schedule is not None:
                 self._schedule.remove_neurons(slots)
             self._changed_neurons()
         return len(slots)
 
+    def tie(self, members: Connections | Group, labels: Any, average: bool = False) -> None:
+        """Let the weights of connections, or the biases of neurons, share parameters.
+
+        All with the same label have the same parameter from now on: one value, one gradient (the sum of theirs), one
+        optimizer state. Whatever they shared before they leave. New parameters are numbered consecutively in ascending
+        order of the labels; see `Connections.parameter`. A convolution is connections and biases that share.
+
+        Parameters
+        ----------
+        members : Connections or Group
+            Connections, or neurons whose biases are meant.
+        labels : array, shape (len(members),)
+            Integers or strings.
+        average : bool
+            Give each parameter the mean of the values that it replaces; without it they must be equal.
+
+        Raises
+        ------
+        InvalidValueError
+            If values under one label differ, or labels and members do not match. Nothing has changed then.
+
+        Examples
+        --------
+        >>> import neurograph as ng
+        >>> net = ng.Network()
+        >>> conns = net.connect(net.add_inputs(2), net.add_outputs(2), weight=0.5)
+        >>> net.tie(conns, [0, 1, 1, 0])
+        >>> conns[0].weight = 2.0
+        >>> conns.weight.tolist(), net.n_parameters
+        ([2.0, 0.5, 0.5, 2.0], 4)
+        """
+        sharing, slots = self._sharing_of(members, "tie")
+        sharing.tie(slots, checks.labels(labels, len(slots), "labels"), bool(average))
+
+    def untie(self, members: Connections | Group) -> None:
+        """Give connections, or the biases of neurons, parameters of their own, with the values that they shared."""
+        sharing, slots = self._sharing_of(members, "untie")
+        sharing.untie(slots)
+
     def set_weight(self, slots: np.ndarray, value: Any, column: str = "weight") -> None:
-        """Set the weights (or another column) of connection slots: a number, or one each."""
-        self.graph.connections[column][slots] = checks.column(value, len(slots), self.dtype, column)
+        """Set the weights (or another column) of connection slots, through their parameters: a number, or one each."""
+        self.graph.weights.write(column, slots, checks.column(value, len(slots), self.dtype, column))
+
+    def freeze(self, slots: np.ndarray, value: Any) -> None:
+        """Say which connection slots keep their weights whatever an optimizer does: a bool, or one each."""
+        values = np.asarray(value)
+        require(
+            values.dtype == bool and values.shape in ((), (len(slots),)),
+            f"frozen must be True or False, one for all or one for each of {len(slots)}, not {value!r}",
+        )
+        self.graph.weights.write("frozen", slots, values)
 
     def set_bias(self, slots: np.ndarray, value: Any) -> None:
         """Set the biases of neuron slots: a number, or one each."""
@@ -422,7 +505,7 @@ class Network:
             not ((self.graph.neurons["kind"][slots] == INPUT) & (values != 0)).any(),
             "input neurons hold X and have no bias; give the bias to the neurons that they feed",
         )
-        self.graph.neurons["bias"][slots] = values
+        self.graph.biases.write("bias", slots, values)
 
     def set_activation(self, slots: np.ndarray, value: Any) -> None:
         """Set the activations of neuron slots: one, or one each."""
@@ -440,8 +523,10 @@ class Network:
     def initialize(self, connections: Connections | None = None, weight: Any = "he") -> None:
         """Draw weights anew, by the fan-in and fan-out that the graph has now; of all connections by default."""
         slots = (self.connections if connections is None else connections).slots
-        table = self.graph.connections
-        table["weight"][slots] = self._initial(table["source"][slots], table["target"][slots], weight, self.rng)
+        table, sharing = self.graph.connections, self.graph.weights
+        numbers = sharing.numbers(slots) if sharing.n_tied else None
+        ends = table["source"][slots], table["target"][slots]
+        self.graph.weights.write("weight", slots, self._initial(*ends, weight, self.rng, numbers))
 
     # -- run -----------------------------------------------------------------------------------------------------------
 
@@ -487,6 +572,7 @@ class Network:
         self._require_outputs()
         plan, piece = self.plan, self._piece(batch_size)
         parts = []
+        self._spread()
         for start in range(0, len(X), piece):
             with ONE_PASS:
                 self._passed(self.backend.forward(plan, X[start : start + piece], False, self._pass), len(X) <= piece)
@@ -500,6 +586,7 @@ class Network:
         X = self._checked_inputs(X)
         slots, plan, piece = self.neurons.slots, self.plan, self._piece(None)
         parts = []
+        self._spread()
         for start in range(0, len(X), piece):
             with ONE_PASS:
                 self._passed(self.backend.forward(plan, X[start : start + piece], False, self._pass), len(X) <= piece)
@@ -529,6 +616,7 @@ class Network:
         plan = self.plan
         with ONE_PASS:
             # Into the spare memory: if the loss refuses Y, the last pass is still what it was.
+            self._spread()
             run = self.backend.forward(plan, X, True, self._spare)
             outputs = run.outputs
             with np.errstate(all="ignore"):  # a diverged network is reported by its loss, not by warnings
@@ -537,6 +625,8 @@ class Network:
             self._passed(run)
             self.last_outputs = outputs
             self.backend.backward(plan, run, np.asarray(gradient, self.dtype))
+            self.graph.weights.collect()
+            self.graph.biases.collect()
         return float(value)
 
     def compile(self) -> None:
@@ -552,11 +642,13 @@ class Network:
 
     def parameters(self) -> list[Parameters]:
         """The blocks that an optimizer updates: weights, and biases."""
-        connections, neurons = self.graph.connections, self.graph.neurons
-        return [
-            Parameters("weight", connections["weight"], connections["grad"], connections),
-            Parameters("bias", neurons["bias"], neurons["bias_grad"], neurons),
-        ]
+        blocks = []
+        for sharing in (self.graph.weights, self.graph.biases):
+            for name, table in ((sharing.value, sharing.tenants), (f"shared {sharing.value}", sharing.table)):
+                everybody_shares = table is sharing.tenants and sharing.n_tied == len(table)
+                if len(table) and not everybody_shares:
+                    blocks.append(Parameters(name, table[sharing.value], table[sharing.grad], table))
+        return blocks
 
     @property
     def last_pass(self) -> Any:
@@ -639,6 +731,11 @@ class Network:
             self._groups[group.name] = group
         return group
 
+    def _spread(self) -> None:
+        """Bring shared parameters to where the kernels read them."""
+        self.graph.weights.spread()
+        self.graph.biases.spread()
+
     def _changed_neurons(self) -> None:
         self._plan = None
 
@@ -688,8 +785,22 @@ class Network:
                 f"{what.split()[-1]}; use neurons made by add_neurons or add_outputs"
             )
 
-    def _add_pairs(self, source: np.ndarray, target: np.ndarray, delay: np.ndarray, weight: Any) -> Connections:
-        """Add connections between slots, all or none."""
+    def _sharing_of(self, members: Any, verb: str) -> tuple[Sharing, np.ndarray]:
+        """Which table of parameters is meant, and the slots of its tenants."""
+        require(
+            isinstance(members, Connections | Group),
+            f"{verb} takes Connections, or a Group for the biases of its neurons, not {type(members).__name__}",
+        )
+        require(members._network is self, "the members belong to another network")
+        if isinstance(members, Group):
+            self._refuse_inputs(members.slots, "a bias")
+            return self.graph.biases, members.slots
+        return self.graph.weights, members.slots
+
+    def _add_pairs(
+        self, source: np.ndarray, target: np.ndarray, delay: np.ndarray, weight: Any, labels: np.ndarray | None = None
+    ) -> Connections:
+        """Add connections between slots, all or none; those of one label share a parameter."""
         require(
             len(delay) == 0 or (delay.min() >= 0 and delay.max() < 2**15),
             f"delay must be between 0 and {2**15 - 1} time steps, not {delay.min() if len(delay) else 0}"
@@ -706,18 +817,25 @@ class Network:
             # A wrong weight is refused whether or not there is a connection.
             self._initial(source, target, weight, self.rng)
             return Connections(self, np.zeros(0, np.int64))
-        checkpoint, random = self.graph.connections.checkpoint(), self.rng.bit_generator.state
-        schedule = self._scheduled()
+        table, schedule = self.graph.connections, self._scheduled()
+        checkpoint, random = table.checkpoint(), self.rng.bit_generator.state
         delay = np.broadcast_to(delay, source.shape).astype(np.int16)
-        slots = self.graph.connect(source, target, delay)
+        # Parameters are numbered before the connections, from 0 in a fresh network.
+        table.next_id += 0 if labels is None else len(np.unique(labels))
+        slots = None
         try:
-            self.graph.connections["weight"][slots] = self._initial(source, target, weight, self.rng)
+            slots = self.graph.connect(source, target, delay)
+            table["weight"][slots] = self._initial(source, target, weight, self.rng, labels)
             schedule.add_connections(source, target, delay)
+            ids = np.arange(table.next_id - len(slots), table.next_id)
+            if labels is not None:
+                self.graph.weights.tie(slots, labels, first_number=checkpoint[1])
         except BaseException:
-            self.graph.undo_connect(slots, checkpoint)
+            if slots is not None:
+                self.graph.undo_connect(slots, checkpoint)
+            table.next_id = checkpoint[1]
             self.rng.bit_generator.state = random
             raise
-        ids = np.arange(self.graph.connections.next_id - len(slots), self.graph.connections.next_id)
         return Connections(self, slots, ids)
 
     def _draw(
@@ -741,12 +859,27 @@ class Network:
             rng.bit_generator.state = random
             raise
 
-    def _initial(self, source: np.ndarray, target: np.ndarray, weight: Any, rng: np.random.Generator) -> np.ndarray:
-        """First weights of connections between neuron slots, in their order."""
-        if isinstance(weight, list | tuple | np.ndarray):
+    def _initial(
+        self,
+        source: np.ndarray,
+        target: np.ndarray,
+        weight: Any,
+        rng: np.random.Generator,
+        labels: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """First weights of connections between neuron slots, in their order; one draw for each label."""
+        given = isinstance(weight, list | tuple | np.ndarray)
+        if given:
             weight = np.ravel(weight)
         fan_in, fan_out = self.graph.incoming.length[target], self.graph.outgoing.length[source]
-        return initializers.initialize(weight, fan_in, fan_out, rng, self.dtype)
+        if labels is None or given or len(labels) == 0:
+            return initializers.initialize(weight, fan_in, fan_out, rng, self.dtype)
+        # Fan-ins differ at the edges of an image; the widest counts, as in the middle of it.
+        names, group = np.unique(labels, return_inverse=True)
+        widest_in, widest_out = np.zeros(len(names), fan_in.dtype), np.zeros(len(names), fan_out.dtype)
+        np.maximum.at(widest_in, group, fan_in)
+        np.maximum.at(widest_out, group, fan_out)
+        return initializers.initialize(weight, widest_in, widest_out, rng, self.dtype)[group]
 
     def _scheduled(self) -> Schedule:
         if self._schedule is None:

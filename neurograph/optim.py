@@ -54,7 +54,8 @@ class Optimizer(ABC):
         done = net.counters.get(self._name, 0)
         lr = self._learning_rate(done)
         for block in net.parameters():
-            self._update(net.backend, block, done + 1, lr)
+            with block.holding_frozen():
+                self._update(net.backend, block, done + 1, lr)
         net.counters[self._name] = done + 1
 
     @abstractmethod

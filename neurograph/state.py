@@ -7,12 +7,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .functions import activations, aggregations
+from .graph.sharing import KEY
+from .graph.tables import Table
 from .graph.views import Group
 
 if TYPE_CHECKING:
     from .network import Network
 
-DERIVED = "parameter"  # of each connection: its own slot
+# Tables by their prefix in the file; the last two hold what is shared, and are left out where nothing is.
+TABLES = ("neurons", "connections", "weights", "biases")
+
+
+def _tables(net: Network) -> dict[str, Table]:
+    graph = net.graph
+    return dict(zip(TABLES, (graph.neurons, graph.connections, graph.weights.table, graph.biases.table), strict=True))
+
+
+def _renumbered(table: Table) -> tuple[np.ndarray, np.ndarray]:
+    """The live slots of a table, and for each slot its number among them."""
+    live = table.live()
+    number = np.full(table.size, -1, np.int64)
+    number[live] = np.arange(len(live))
+    return live, number
 
 
 def to_arrays(net: Network) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -22,16 +38,19 @@ def to_arrays(net: Network) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     order and goes on bit by bit as this one would.
     """
     graph = net.graph
-    neurons = graph.neurons.live()
-    number = np.full(graph.neurons.size, -1, np.int64)  # slots without the holes
-    number[neurons] = np.arange(len(neurons))
-    connections = graph.connections.live()
-    arrays = {f"neurons.{name}": graph.neurons[name][neurons] for name in graph.neurons.columns}
-    for name in graph.connections.columns:
-        if name != DERIVED:
-            arrays[f"connections.{name}"] = graph.connections[name][connections]
+    arrays: dict[str, np.ndarray] = {}
+    numbers: dict[str, np.ndarray] = {}
+    for prefix, table in _tables(net).items():
+        live, numbers[prefix] = _renumbered(table)
+        if len(live) or prefix in ("neurons", "connections"):
+            arrays |= {f"{prefix}.{name}": table[name][live] for name in table.columns}
+    number = numbers["neurons"]
     for end in ("source", "target"):
-        arrays[f"connections.{end}"] = number[graph.connections[end][connections]].astype(np.int32)
+        arrays[f"connections.{end}"] = number[arrays[f"connections.{end}"]].astype(np.int32)
+    for tenants, shared in (("connections", "weights"), ("neurons", "biases")):
+        if (key := f"{tenants}.{KEY}") in arrays:
+            rows = np.concatenate([[0], numbers[shared] + 1])
+            arrays[key] = rows[arrays[key]].astype(np.int32)
     arrays["inputs"], arrays["outputs"] = number[graph.inputs], number[graph.outputs]
     for i, group in enumerate(net.groups.values()):
         arrays[f"groups.{i}"] = group.ids
@@ -42,7 +61,8 @@ def to_arrays(net: Network) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "rng": net.rng.bit_generator.state,
         "counters": net.counters,
         "groups": [{"name": group.name, "shape": list(group.shape)} for group in net.groups.values()],
-        "next_id": {"neurons": graph.neurons.next_id, "connections": graph.connections.next_id},
+        "names": net.names.items(),
+        "next_id": {prefix: table.next_id for prefix, table in _tables(net).items()},
         "n_homes": graph.n_homes,
         # Codes are stored by name, so that a later version may number them as it likes.
         "activations": {str(a.code): a.name for a in activations.ACTIVATIONS.values()},
@@ -56,19 +76,20 @@ def fill(net: Network, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> N
     net.rng.bit_generator.state = meta["rng"]
     net.counters.update(meta["counters"])
     graph = net.graph
-    neurons, connections = ({}, {})
+    columns: dict[str, dict[str, np.ndarray]] = {prefix: {} for prefix in TABLES}
     for key, array in arrays.items():
-        table, _, name = key.partition(".")
-        if table == "neurons":
-            neurons[name] = array
-        elif table == "connections":
-            connections[name] = array
+        prefix, _, name = key.partition(".")
+        if prefix in columns:
+            columns[prefix][name] = array
+    neurons = columns["neurons"]
     codes = {int(code): activations.ACTIVATIONS[name].code for code, name in meta["activations"].items()}
     kinds = {int(code): aggregations.AGGREGATIONS[name] for code, name in meta["aggregations"].items()}
     for name, renamed in (("activation", codes), ("aggregation", kinds)):
         values, inverse = np.unique(neurons[name], return_inverse=True)
         neurons[name] = np.array([renamed[int(value)] for value in values], np.int8)[inverse]
-    graph.restore(neurons, connections, meta["next_id"], meta["n_homes"])
+    graph.restore(columns, meta["next_id"], meta["n_homes"])
     graph.inputs, graph.outputs = arrays["inputs"], arrays["outputs"]
+    names = meta.get("names", [])
+    net.names.set([id for id, _ in names], [name for _, name in names])
     for i, described in enumerate(meta["groups"]):
         net.keep_group(Group(net, arrays[f"groups.{i}"], described["name"], tuple(described["shape"])))

@@ -1,5 +1,6 @@
 """Optimizers and update rules, against PyTorch."""
 
+import contextlib
 import dataclasses
 import inspect
 import os
@@ -53,6 +54,9 @@ class Block:
 
     def state(self, name):
         return self.columns.setdefault(name, np.zeros_like(self.value))
+
+    def holding_frozen(self):
+        return contextlib.nullcontext()
 
 
 def fake_net(backend, *values):

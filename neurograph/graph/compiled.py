@@ -345,3 +345,22 @@ def reaches(starts, goal, deepest, generation, out_start, out_length, out_other,
             stack[top] = v
             top += 1
     return False
+
+
+@jit
+def spread(row, shared, own):
+    """``own[i] = shared[row[i] - 1]`` wherever ``row[i]`` is not 0."""
+    for i in range(row.shape[0]):
+        if row[i] > 0:
+            own[i] = shared[row[i] - 1]
+
+
+@jit
+def collect(row, own, shared):
+    """``shared[r]`` = sum of ``own[i]`` with ``row[i] - 1 == r``, added up in double precision."""
+    sums = np.zeros(shared.shape[0])
+    for i in range(row.shape[0]):
+        if row[i] > 0:
+            sums[row[i] - 1] += own[i]
+    for r in range(shared.shape[0]):
+        shared[r] = sums[r]

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..errors import DuplicateConnectionError
 from .adjacency import REBUILD_SHARE, Adjacency
+from .sharing import Sharing
 from .tables import Table, as_block
 
 COMPACT_FROM = 16  # connection slots below which free ones are not worth a look
@@ -28,6 +29,8 @@ class Graph:
     neurons, connections : Table
     incoming, outgoing : Adjacency
         The same connections by target and by source.
+    weights, biases : Sharing
+        Which connections, and which neurons' biases, share a parameter.
     inputs, outputs : ndarray of int64
         Slots in the order in which they were added: the columns of X and Y.
     version : int
@@ -56,13 +59,14 @@ class Graph:
                 "source": np.int32,
                 "target": np.int32,
                 "delay": np.int16,
-                "parameter": np.int32,  # row of `weight` that the connection uses: its own slot, until it is tied
                 "weight": self.dtype,
                 "grad": self.dtype,
             }
         )
         self.incoming = Adjacency(self.connections, "target")
         self.outgoing = Adjacency(self.connections, "source")
+        self.weights = Sharing(self.connections, "weight", "grad", common_numbers=True)
+        self.biases = Sharing(self.neurons, "bias", "bias_grad", common_numbers=False)
         self.inputs = np.zeros(0, np.int64)
         self.outputs = np.zeros(0, np.int64)
         self.n_homes = 0
@@ -114,6 +118,7 @@ class Graph:
         touching = np.concatenate([self.incoming.of(slots), self.outgoing.of(slots)])
         self.disconnect(np.unique(touching))
         self._slot_of[self.neurons["id"][slots]] = -1
+        self.biases.release(slots)
         self.neurons.release(slots)
         self.inputs = self.inputs[~np.isin(self.inputs, slots)]
         self.outputs = self.outputs[~np.isin(self.outputs, slots)]
@@ -136,7 +141,6 @@ class Graph:
         table = self.connections
         checkpoint = table.checkpoint()
         slots = table.allocate(len(source))
-        table["parameter"][as_block(slots)] = slots
         if not few:
             slots = self._by_source(slots, source)
         table["source"][slots] = source
@@ -184,6 +188,7 @@ class Graph:
         if not many:
             self.incoming.remove(slots)
             self.outgoing.remove(slots)
+        self.weights.release(slots)
         self.connections.release(slots)
         if self.connections.size > COMPACT_FROM and self.connections.n_free > 2 * len(self.connections):
             self._compact()
@@ -202,15 +207,13 @@ class Graph:
             source, target, delay, *self.incoming.rows, *self.outgoing.rows, self.connections["delay"]
         )
 
-    def restore(self, neurons: dict, connections: dict, next_id: dict[str, int], n_homes: int) -> None:
+    def restore(self, columns: dict[str, dict[str, np.ndarray]], next_id: dict[str, int], n_homes: int) -> None:
         """Fill an empty graph from columns without holes; the rows get back the order that their places tell."""
-        for table, columns, name in (
-            (self.neurons, neurons, "neurons"),
-            (self.connections, connections, "connections"),
-        ):
-            table.restore(columns, next_id[name])
-        slots = np.arange(self.connections.size)
-        self.connections["parameter"][:] = slots
+        self.neurons.restore(columns["neurons"], next_id["neurons"])
+        self.connections.restore(columns["connections"], next_id["connections"])
+        for sharing, name in ((self.weights, "weights"), (self.biases, "biases")):
+            if columns[name]:
+                sharing.table.restore(columns[name], next_id[name])
         self._slot_of = np.full(self.neurons.next_id, -1, np.int32)
         self._slot_of[self.neurons["id"]] = np.arange(self.neurons.size)
         self.n_homes = n_homes
@@ -230,7 +233,7 @@ class Graph:
         assert len(np.unique(ids)) == len(ids) and (ids < self.connections.next_id).all()
         free = np.setdiff1d(np.arange(self.connections.size), live)
         for name in self.connections.columns:
-            assert name in ("id", "parameter") or not self.connections[name][free].any(), f"freed slots keep {name}"
+            assert name == "id" or not self.connections[name][free].any(), f"freed slots keep {name}"
         for rows, key, other in ((self.incoming, "target", "source"), (self.outgoing, "source", "target")):
             place = self.connections[f"{key}_place"][live]
             assert (rows.slot[place] == live).all()
@@ -246,18 +249,19 @@ class Graph:
         neurons = self.neurons.live()
         assert (self._slot_of[self.neurons["id"][neurons]] == neurons).all()
         assert self.delayed == np.count_nonzero(self.connections["delay"][live])
+        self.weights.check()
+        self.biases.check()
 
     @property
     def nbytes(self) -> int:
         """Bytes of everything that the graph holds."""
         arrays = (self.inputs, self.outputs, self._slot_of)
-        parts = (self.neurons, self.connections, self.incoming, self.outgoing)
+        parts = (self.neurons, self.connections, self.incoming, self.outgoing, self.weights, self.biases)
         return sum(a.nbytes for a in arrays) + sum(part.nbytes for part in parts)
 
     def _compact(self) -> None:
         """Give back the memory of removed connections once they are two thirds of all: views find theirs by id."""
         self.connections.compact()
-        self.connections["parameter"][:] = np.arange(self.connections.size)
         self._rebuild_in_place_order()
 
     def _rebuild_in_place_order(self) -> None:

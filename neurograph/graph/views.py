@@ -48,9 +48,20 @@ class Neuron:
         return np.array([self.slot])
 
     @property
+    def name(self) -> str | None:
+        """What the neuron is called, None if it has no name; no two neurons of a network share one."""
+        _ = self.slot
+        return self._network.names.of(self.id)
+
+    @name.setter
+    def name(self, value: str | None) -> None:
+        _ = self.slot
+        self._network.names.set([self.id], [value])
+
+    @property
     def bias(self) -> float:
         """Added to the aggregated inputs before the activation."""
-        return self._column("bias")
+        return self._network.graph.biases.read("bias", self._slots())[0].item()
 
     @bias.setter
     def bias(self, value: float) -> None:
@@ -58,8 +69,8 @@ class Neuron:
 
     @property
     def bias_grad(self) -> float:
-        """Gradient of the last loss with respect to the bias."""
-        return self._column("bias_grad")
+        """Gradient of the last loss with respect to the bias, or to the parameter that it shares."""
+        return self._network.graph.biases.read("bias_grad", self._slots())[0].item()
 
     @property
     def activation(self) -> str | tuple[str, float]:
@@ -267,9 +278,21 @@ class Group:
         return self._network.graph.neurons[name][self.slots]
 
     @property
+    def names(self) -> np.ndarray:
+        """Names of the members, an object array with None where there is none; assign one string or None for each."""
+        return _objects([self._network.names.of(id) for id in self.ids.tolist()])
+
+    @names.setter
+    def names(self, value: Any) -> None:
+        ids, names = self.ids.tolist(), list(value)
+        if len(names) != len(ids):
+            raise InvalidValueError(f"{len(names)} names for {len(ids)} neurons; give one name or None for each")
+        self._network.names.set(ids, names)
+
+    @property
     def bias(self) -> np.ndarray:
         """Biases of the members, a copy of shape (n,); assign a number or an array, as in ``group[:3].bias = 0``."""
-        return self._column("bias")
+        return self._network.graph.biases.read("bias", self.slots)
 
     @bias.setter
     def bias(self, value: Any) -> None:
@@ -277,8 +300,13 @@ class Group:
 
     @property
     def bias_grad(self) -> np.ndarray:
-        """Gradients of the last loss with respect to the biases, shape (n,)."""
-        return self._column("bias_grad")
+        """Gradients of the last loss with respect to the biases, or to the parameters that they share, shape (n,)."""
+        return self._network.graph.biases.read("bias_grad", self.slots)
+
+    @property
+    def bias_parameter(self) -> np.ndarray:
+        """Number of the parameter of each member's bias, shape (n,): the neuron's id where it is its own."""
+        return self._network.graph.biases.numbers(self.slots)
 
     @property
     def activation(self) -> np.ndarray:
@@ -382,15 +410,18 @@ class Connection:
         """0 reads the source in the same step, d the source d time steps ago."""
         return self._column("delay")
 
+    def _read(self, column: str) -> Any:
+        return self._network.graph.weights.read(column, np.array([self.slot]))[0].item()
+
     @property
     def parameter(self) -> int:
-        """Index of the connection's parameter."""
-        return self._column("parameter")
+        """Number of the connection's parameter: its own id, until it is tied to others."""
+        return int(self._network.graph.weights.numbers(np.array([self.slot]))[0])
 
     @property
     def weight(self) -> float:
-        """Factor on the source's output."""
-        return self._column("weight")
+        """Factor on the source's output; all connections of one parameter have the same."""
+        return self._read("weight")
 
     @weight.setter
     def weight(self, value: float) -> None:
@@ -398,8 +429,21 @@ class Connection:
 
     @property
     def grad(self) -> float:
-        """Gradient of the last loss with respect to the weight."""
-        return self._column("grad")
+        """Gradient of the last loss with respect to the weight, or to the parameter that it shares."""
+        return self._read("grad")
+
+    @property
+    def frozen(self) -> bool:
+        """Whether optimizers leave the weight alone."""
+        return "frozen" in self._network.graph.connections and bool(self._read("frozen"))
+
+    @frozen.setter
+    def frozen(self, value: bool) -> None:
+        self._network.freeze(np.array([self.slot]), value)
+
+    def state(self, name: str) -> float:
+        """An optimizer's number for this connection, such as "adam_m"; 0 where no optimizer has used it yet."""
+        return self._read(name)
 
     def remove(self) -> None:
         """Remove the connection."""
@@ -495,15 +539,21 @@ class Connections:
         """Delays in time steps, shape (n,)."""
         return self._column("delay").astype(np.int64)
 
+    def _read(self, column: str) -> np.ndarray:
+        return self._network.graph.weights.read(column, self.slots)
+
     @property
     def parameter(self) -> np.ndarray:
-        """Index of each connection's parameter, shape (n,)."""
-        return self._column("parameter").astype(np.int64)
+        """Number of each connection's parameter, shape (n,): the connection's id, until it is tied to others.
+
+        The parameters that one call made are numbered consecutively, so ``parameter - parameter.min()`` indexes them.
+        """
+        return self._network.graph.weights.numbers(self.slots)
 
     @property
     def weight(self) -> np.ndarray:
         """Weights, a copy of shape (n,); assign a number or an array, as in ``conns[mask].weight = 0``."""
-        return self._column("weight")
+        return self._read("weight")
 
     @weight.setter
     def weight(self, value: Any) -> None:
@@ -511,17 +561,33 @@ class Connections:
 
     @property
     def grad(self) -> np.ndarray:
-        """Gradients of the last loss with respect to the weights, shape (n,); assign to clip or to mask them."""
-        return self._column("grad")
+        """Gradients of the last loss with respect to the weights, shape (n,); assign to clip or to mask them.
+
+        Where connections share a parameter it is the parameter's gradient, the sum of `own_grad`.
+        """
+        return self._read("grad")
 
     @grad.setter
     def grad(self, value: Any) -> None:
         self._network.set_weight(self.slots, value, column="grad")
 
+    @property
+    def own_grad(self) -> np.ndarray:
+        """What each connection alone contributes to the gradient of its parameter, shape (n,)."""
+        return self._column("grad")
+
+    @property
+    def frozen(self) -> np.ndarray:
+        """Which weights optimizers leave alone, bools of shape (n,); assign one or one each."""
+        return self._read("frozen").astype(bool)
+
+    @frozen.setter
+    def frozen(self, value: Any) -> None:
+        self._network.freeze(self.slots, value)
+
     def state(self, name: str) -> np.ndarray:
         """A copy of an optimizer's column, such as "adam_m"; zeros where no optimizer has used it yet."""
-        table = self._network.graph.connections
-        return self._column(name) if name in table else np.zeros(len(self.slots), table["weight"].dtype)
+        return self._read(name)
 
     def initialize(self, weight: Any = "he") -> None:
         """Draw the weights anew, by the fan-in and fan-out that the graph has now.
