@@ -15,6 +15,7 @@ from .errors import (
     InvalidValueError,
     MissingDependencyError,
     NeurographError,
+    NotSettledError,
     NotSupportedError,
     StaleError,
     UnknownNameError,
@@ -24,6 +25,7 @@ from .graph.views import Connection, Connections, Group, Neuron
 from .network import Network, load
 from .plan import Plan
 from .schedule import Schedule
+from .sequences import State
 from .train import History, Trainer
 
 __version__ = "0.1.0"
@@ -42,10 +44,12 @@ __all__ = [
     "Network",
     "NeurographError",
     "Neuron",
+    "NotSettledError",
     "NotSupportedError",
     "Plan",
     "Schedule",
     "StaleError",
+    "State",
     "Trainer",
     "UnknownNameError",
     "UnknownNeuronError",

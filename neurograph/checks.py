@@ -15,9 +15,9 @@ def require(condition: Any, message: str) -> None:
         raise InvalidValueError(message)
 
 
-def reals(value: Any, dtype: np.dtype, what: str) -> np.ndarray:
+def reals(value: Any, dtype: np.dtype, what: str, cure: str = "give rows of equal length") -> np.ndarray:
     """An array of real numbers as ``dtype``; text, objects and complex numbers are refused."""
-    array = _array(value, what)
+    array = regular(value, what, cure)
     require(array.dtype.kind in "fiub", f"{what} must be real numbers, not {array.dtype}; convert it first")
     with np.errstate(over="ignore"):  # too large for the dtype: infinite, and found by the caller's finiteness check
         converted = array.astype(dtype, copy=False)
@@ -30,11 +30,12 @@ def reals(value: Any, dtype: np.dtype, what: str) -> np.ndarray:
     return converted
 
 
-def _array(value: Any, what: str) -> np.ndarray:
+def regular(value: Any, what: str, cure: str = "give rows of equal length") -> np.ndarray:
+    """Anything array-like as an array; ragged rows are refused."""
     try:
         return np.asarray(value)
     except ValueError as error:
-        raise InvalidValueError(f"{what} is not a regular array ({error}); give rows of equal length") from None
+        raise InvalidValueError(f"{what} is not a regular array ({error}); {cure}") from None
 
 
 def finite(array: np.ndarray, what: str) -> np.ndarray:
@@ -62,7 +63,7 @@ def column(value: Any, count: int, dtype: np.dtype, what: str) -> np.ndarray | f
 
 def integers(value: Any, what: str) -> np.ndarray:
     """A one-dimensional int64 array; whole floats are converted, fractions refused."""
-    array = _array(value, what)
+    array = regular(value, what)
     if array.size == 0:
         array = array.astype(np.int64)
     # Every edit passes here, so messages are formatted only when they are needed.
@@ -77,9 +78,17 @@ def integers(value: Any, what: str) -> np.ndarray:
     return array.astype(np.int64, copy=False)
 
 
+def time_constants(value: Any, count: int, dtype: np.dtype) -> np.ndarray | float:
+    """One time constant for all, or one for each of ``count``, in steps."""
+    taus = column(value, count, dtype, "time_constant")
+    shortest = np.min(taus, initial=1.0)
+    require(shortest >= 1, f"time_constant is {shortest}; it counts steps, at least 1, which forgets at once")
+    return taus
+
+
 def labels(value: Any, count: int, what: str) -> np.ndarray:
     """One label (an integer or a string) for each of ``count``."""
-    array = _array(value, what)
+    array = regular(value, what)
     require(
         array.shape == (count,) and (array.dtype.kind in "iuUSb" or count == 0),
         f"{what} must be {count} integers or strings, not an array of {array.dtype} of shape {array.shape}",
@@ -111,15 +120,22 @@ def count_of(shape: Any, what: str) -> tuple[int, tuple[int, ...] | None]:
     return count, tuple(int(size) for size in sizes) if isinstance(shape, tuple | list) else None
 
 
-def inputs(X: Any, n_inputs: int, dtype: np.dtype) -> np.ndarray:
-    """X as a finite, C-contiguous array of shape (batch, n_inputs)."""
-    X = reals(X, dtype, "X")
-    require(
-        X.ndim == 2,
-        f"X has shape {X.shape}; it must be (batch, {n_inputs})" + ("; one sample is X[None]" if X.ndim == 1 else ""),
-    )
+def inputs(X: Any, n_inputs: int, dtype: np.dtype, remembers: bool = False) -> np.ndarray:
+    """X as a finite, C-contiguous array (batch, n_inputs), or (batch, time, n_inputs) if the network ``remembers``."""
+    X = reals(X, dtype, "X", "pad the sequences to one length and say by `mask` which steps count")
+    if X.ndim != 2 + remembers:
+        shape = f"(batch, time, {n_inputs})" if remembers else f"(batch, {n_inputs})"
+        hint = ""
+        if remembers and X.ndim == 2:
+            hint = ", for the network has delays or time constants; X[:, None] is one step, `settle` holds X constant"
+        elif not remembers and X.ndim == 1:
+            hint = "; one sample is X[None]"
+        elif not remembers and X.ndim == 3:
+            hint = ", for the network has no delays; each step is a sample of its own, X.reshape(-1, X.shape[-1])"
+        raise InvalidValueError(f"X has shape {X.shape}; it must be {shape}{hint}")
     require(X.shape[0] > 0, f"X is an empty batch of shape {X.shape}; give at least one sample")
-    require(X.shape[1] == n_inputs, f"X has {X.shape[1]} columns, but the network has {n_inputs} inputs")
+    require(X.shape[-1] == n_inputs, f"X has {X.shape[-1]} columns, but the network has {n_inputs} inputs")
+    require(X.shape[1] > 0 or X.ndim == 2, f"X has no time steps (shape {X.shape}); give at least one")
     X = np.ascontiguousarray(finite(X, "X"))
     # Numba types read-only arrays apart, which would compile every kernel again.
     return X if X.flags.writeable else X.copy()

@@ -47,3 +47,7 @@ class FileFormatError(NeurographError, ValueError):
 
 class MissingDependencyError(NeurographError, ImportError):
     """An optional library is not installed; the message says what to install."""
+
+
+class NotSettledError(NeurographError, ArithmeticError):
+    """A network with loops did not come to rest within the steps allowed."""

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from . import backends, checks
+from . import backends, checks, sequences
 from .checks import require
 from .errors import (
     CycleError,
     FileFormatError,
     InvalidValueError,
-    NotSupportedError,
+    NotSettledError,
     StaleError,
     UnknownNeuronError,
 )
@@ -31,10 +31,10 @@ from .names import Names
 from .plan import Plan, lower
 from .sampling import draw_pairs
 from .schedule import Schedule
+from .sequences import State
 
 # A pass reuses the memory of the pass before, so only one Python thread at a time may be between running and reading.
 ONE_PASS = threading.RLock()
-PIECE_BYTES = 2**27  # activations that one piece of a large prediction may take
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ class Network:
         self.counters: dict[str, int] = {}
         self.names = Names()
         self.last_outputs: np.ndarray | None = None
+        self.last_targets: Any = None
         self.plans_lowered = 0
         self._groups: dict[str, Group] = {}
         self._schedule: Schedule | None = None
@@ -117,6 +118,7 @@ class Network:
         self._spare: Any = None  # the pass before: its memory serves the next one
         self._pass_whole = True  # False when it was the last piece of a large prediction
         self._pass_knows = 0  # ids below this one existed at the last pass
+        self._pass_flat = True  # False when X had a time axis
 
     # -- build ---------------------------------------------------------------------------------------------------------
 
@@ -143,6 +145,7 @@ class Network:
         aggregation: Any = "sum",
         bias: Any = 0.0,
         name: str | None = None,
+        time_constant: Any = 1.0,
     ) -> Group:
         """Add neurons.
 
@@ -154,12 +157,16 @@ class Network:
             One value for all or one per neuron. An activation is a name or a pair such as ``("leaky_relu", 0.01)``.
         name : str, optional
             Name of the group in `groups`.
+        time_constant : float or array
+            In time steps, at least 1, one for all or one per neuron. A neuron's potential moves by 1 / time_constant of
+            the way to what arrives at each step, ``v = (1 - 1/tau) * v + z / tau``, and its output is
+            ``activation(v)``. 1, the default, forgets at once.
 
         Returns
         -------
         Group
         """
-        return self._add(shape, name, HIDDEN, activation, aggregation, bias)
+        return self._add(shape, name, HIDDEN, activation, aggregation, bias, time_constant)
 
     def add_outputs(
         self,
@@ -168,9 +175,10 @@ class Network:
         aggregation: Any = "sum",
         bias: Any = 0.0,
         name: str | None = None,
+        time_constant: Any = 1.0,
     ) -> Group:
         """Add neurons whose values are columns of the prediction; parameters as in `add_neurons`."""
-        group = self._add(shape, name, HIDDEN, activation, aggregation, bias)
+        group = self._add(shape, name, HIDDEN, activation, aggregation, bias, time_constant)
         self.mark_outputs(group)
         return group
 
@@ -520,6 +528,12 @@ class Network:
         self.graph.neurons["aggregation"][slots] = column_of(value, len(slots), aggregations.parse, "aggregation")
         self._changed_neurons()
 
+    def set_time_constant(self, slots: np.ndarray, value: Any) -> None:
+        """Set the time constants of neuron slots: one, or one each."""
+        self._refuse_inputs(slots, "a time_constant")
+        self.graph.neurons["time_constant"][slots] = checks.time_constants(value, len(slots), self.dtype)
+        self._changed_neurons()
+
     def initialize(self, connections: Connections | None = None, weight: Any = "he") -> None:
         """Draw weights anew, by the fan-in and fan-out that the graph has now; of all connections by default."""
         slots = (self.connections if connections is None else connections).slots
@@ -550,84 +564,177 @@ class Network:
             self.plans_lowered += 1
         return self._plan
 
-    def predict(self, X: Any, batch_size: int | None = None) -> np.ndarray:
+    @property
+    def remembers(self) -> bool:
+        """Whether a step depends on earlier ones, through delays or time constants: X then needs a time axis."""
+        return self.plan.history > 0
+
+    def predict(
+        self, X: Any, batch_size: int | None = None, *, state: State | None = None, return_state: bool = False
+    ) -> Any:
         """Outputs for X.
 
         Parameters
         ----------
-        X : array, shape (batch, n_inputs)
+        X : array, shape (batch, n_inputs) or (batch, time, n_inputs)
+            With a time axis if the network `remembers`.
         batch_size : int, optional
             Samples that run together; by default as many as keep the activations small.
+        state : State, optional
+            Go on from here; without it every output and potential before the first step is zero.
+        return_state : bool
+            Return the state after the last step as well.
 
         Returns
         -------
-        ndarray, shape (batch, n_outputs)
+        ndarray, shape (batch, n_outputs) or (batch, time, n_outputs), or a pair of it and a State
 
         Raises
         ------
         InvalidValueError
-            If X has the wrong width, no samples, or entries that are not finite; or if there are no outputs.
+            If X has the wrong shape, no samples, or entries that are not finite; if there are no outputs; or if the
+            state is of another number of samples.
         """
-        X = self._checked_inputs(X)
         self._require_outputs()
-        plan, piece = self.plan, self._piece(batch_size)
-        parts = []
-        self._spread()
-        for start in range(0, len(X), piece):
-            with ONE_PASS:
-                self._passed(self.backend.forward(plan, X[start : start + piece], False, self._pass), len(X) <= piece)
-                parts.append(self._pass.outputs)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if batch_size is not None:
+            checks.whole("batch_size", batch_size, 1)
+        result, raw = self._run(X, batch_size, state, lambda run: run.outputs)
+        return (result, State.of(self.graph, raw)) if return_state else result
 
     __call__ = predict
 
     def activations(self, X: Any) -> np.ndarray:
-        """Outputs of all neurons, shape (batch, n_neurons), columns in the order of ``net.neurons.ids``."""
-        X = self._checked_inputs(X)
-        slots, plan, piece = self.neurons.slots, self.plan, self._piece(None)
-        parts = []
-        self._spread()
-        for start in range(0, len(X), piece):
-            with ONE_PASS:
-                self._passed(self.backend.forward(plan, X[start : start + piece], False, self._pass), len(X) <= piece)
-                parts.append(self._pass.activations(slots))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        """Outputs of all neurons, (batch, n_neurons) or (batch, time, n_neurons), by ``net.neurons.ids``."""
+        slots = self.neurons.slots
+        return self._run(X, None, None, lambda run: run.activations(slots))[0]
 
-    def backward(self, X: Any, Y: Any, loss: Any = "mse") -> float:
-        """Run X, compare with Y, and fill ``connections.grad`` and ``neurons.bias_grad``.
+    def settle(self, X: Any, steps: int | None = None, *, tolerance: float = 1e-5, max_steps: int = 1000) -> np.ndarray:
+        """Hold X constant and iterate the network to a fixed point, or for a number of steps.
 
         Parameters
         ----------
         X : array, shape (batch, n_inputs)
+        steps : int, optional
+            Take exactly so many. Without it go on until no neuron of any sample changes its output by more than
+            ``tolerance`` in as many steps as the longest delay reaches back.
+        tolerance : float
+        max_steps : int
+
+        Returns
+        -------
+        ndarray, shape (batch, n_outputs)
+            Outputs in the last step.
+
+        Raises
+        ------
+        NotSettledError
+            If the network still changes after ``max_steps``.
+
+        Examples
+        --------
+        >>> import neurograph as ng
+        >>> net = ng.Network()
+        >>> x, y = net.add_inputs(1), net.add_outputs(1)
+        >>> _ = net.connect(x, y, weight=1.0), net.connect(y[0], y[0], weight=0.5, delay=1)
+        >>> net.settle([[1.0]]).round(3).tolist()      # y = x + y / 2
+        [[2.0]]
+        """
+        if steps is not None:
+            checks.whole("steps", steps, 1)
+        checks.whole("max_steps", max_steps, 1)
+        X = checks.inputs(X, self.n_inputs, self.dtype)
+        self._require_outputs()
+        with ONE_PASS:
+            self._spread()
+            run, taken, change = sequences.settle(self.backend, self.plan, X, steps, tolerance, max_steps)
+            self._passed(run, False)
+            if steps is None and not change <= tolerance:
+                raise NotSettledError(
+                    f"after {taken} steps some neuron still changes by {change:.3g} a step, more than {tolerance:g}; "
+                    "give more max_steps, a larger tolerance, a number of steps, or weaker loops"
+                )
+            return run.outputs[:, -1]
+
+    def backward(
+        self,
+        X: Any,
+        Y: Any,
+        loss: Any = "mse",
+        *,
+        mask: Any = None,
+        truncate: int | None = None,
+        recompute: bool | int = False,
+        state: State | None = None,
+    ) -> float:
+        """Run X, compare with Y, and fill ``connections.grad`` and ``neurons.bias_grad``.
+
+        Through time this is back-propagation through time; memory grows by one activation a neuron, sample and step
+        (two where a derivative needs the potential).
+
+        Parameters
+        ----------
+        X : array, shape (batch, n_inputs) or (batch, time, n_inputs)
         Y : array
-            (batch, n_outputs), or integer labels (batch,) for "cross_entropy".
+            (batch, n_outputs), or integer labels (batch,) for "cross_entropy". With a time axis after the batch it is
+            compared at every step, without one at the last step.
         loss : str or callable
             "mse", "mae", "huber", "cross_entropy", "binary_cross_entropy", or a function
-            ``(outputs, Y) -> (value, gradient)``.
+            ``(outputs, Y) -> (value, gradient)`` over rows of outputs, which are the steps that count.
+        mask : array of bool, shape (batch, time), optional
+            True for the steps that count: sequences of several lengths, padded to one. Without a time axis in Y the
+            last of them is compared.
+        truncate : int, optional
+            No gradient flows back across the ends of stretches of so many steps.
+        recompute : bool or int
+            Keep only the states at every so many steps (the square root of all for True) and run each stretch again
+            when its gradient is due: less memory for one more forward pass.
+        state : State, optional
+            Go on from here, as a constant.
 
         Returns
         -------
         float
-            The loss, a mean over the batch.
+            The loss, a mean over the batch and over the steps that count.
         """
         measure = losses.get(loss)
         X = self._checked_inputs(X)
         self._require_outputs()
+        flat = X.ndim == 2
+        for name, value in (("truncate", truncate), ("recompute", recompute)):
+            if value is not None and not isinstance(value, bool):
+                checks.whole(name, value, 1)
+        require(not flat or mask is None, "a mask is for sequences; give X a time axis, or leave the mask out")
+        rows: dict[str, Any] = {}
+
+        def measured(outputs: np.ndarray) -> tuple[float, np.ndarray]:
+            if flat:
+                rows["outputs"], rows["targets"] = outputs[:, 0], Y
+            else:
+                sample, step, rows["targets"] = sequences.compared(outputs.shape, Y, mask, losses.takes_labels(measure))
+                rows["outputs"] = outputs[sample, step]
+            with np.errstate(all="ignore"):  # a diverged network is reported by its loss, not by warnings
+                value, gradient = measure(rows["outputs"], rows["targets"])
+            gradient = np.asarray(gradient, self.dtype)
+            if flat:
+                return value, gradient[:, None]
+            everywhere = np.zeros(outputs.shape, self.dtype)
+            everywhere[sample, step] = gradient
+            return value, everywhere
+
         plan = self.plan
         with ONE_PASS:
-            # Into the spare memory: if the loss refuses Y, the last pass is still what it was.
             self._spread()
-            run = self.backend.forward(plan, X, True, self._spare)
-            outputs = run.outputs
-            with np.errstate(all="ignore"):  # a diverged network is reported by its loss, not by warnings
-                value, gradient = measure(outputs, Y)
+            raw = None if state is None else state.to_slots(self.graph, len(X), plan)
+            # Into the spare memory: if the loss refuses Y, the last pass is still what it was.
+            loss_value, run = sequences.backward(
+                self.backend, plan, X[:, None] if flat else X, raw, measured, truncate, recompute, self._spare
+            )
             self._spare = self._pass
-            self._passed(run)
-            self.last_outputs = outputs
-            self.backend.backward(plan, run, np.asarray(gradient, self.dtype))
+            self._passed(run, run.steps == (1 if flat else X.shape[1]), flat)
+            self.last_outputs, self.last_targets = rows["outputs"], rows["targets"]
             self.graph.weights.collect()
             self.graph.biases.collect()
-        return float(value)
+        return float(loss_value)
 
     def compile(self) -> None:
         """Compile the kernels of the backend now, rather than at first use; they are cached on disk."""
@@ -656,7 +763,7 @@ class Network:
         return self._pass
 
     def read_last_pass(self, what: str, slot: int) -> np.ndarray:
-        """``output`` or ``error`` of a neuron slot in the last pass, shape (batch,)."""
+        """``output`` or ``error`` of a neuron slot in the last pass, shape (batch,), or (batch, time) for sequences."""
         require(self._pass is not None, "no pass was made yet; call predict or backward first")
         require(
             self._pass_whole,
@@ -666,13 +773,21 @@ class Network:
             self.graph.neurons["id"][slot] < self._pass_knows,
             f"neuron {self.graph.neurons['id'][slot]} was added after the last pass; call predict or backward again",
         )
+        output = self._pass.output(slot)
+        output = output[:, 0] if self._pass_flat else output
+        if what == "output":
+            return output
         require(
-            what != "error" or self._pass.differentiated,
+            self._pass.differentiated,
             "the last pass was a prediction, which has no errors; call backward",
         )
-        if what == "error" and self.graph.neurons["kind"][slot] == INPUT:
-            return np.zeros_like(self._pass.output(slot))
-        return getattr(self._pass, what)(slot)
+        require(
+            self._pass.steps == 1,
+            "errors are not kept through time; compare bias_grad, or give backward a sequence of one step",
+        )
+        if self.graph.neurons["kind"][slot] == INPUT:
+            return np.zeros_like(output)
+        return self._pass.error(slot)
 
     def first_nonfinite(self) -> tuple[int, str] | None:
         """The first neuron, in schedule order, whose last output is not finite: (id, name of a group of it or "")."""
@@ -703,13 +818,23 @@ class Network:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _add(self, shape: Any, name: str | None, kind: int, activation: Any, aggregation: Any, bias: Any) -> Group:
+    def _add(
+        self,
+        shape: Any,
+        name: str | None,
+        kind: int,
+        activation: Any,
+        aggregation: Any,
+        bias: Any,
+        time_constant: Any = 1.0,
+    ) -> Group:
         count, shaped = checks.count_of(shape, "the number of neurons")
         codes = column_of(activation, count, activations.parse, "activation")
         kinds = column_of(aggregation, count, aggregations.parse, "aggregation")
         biases = checks.column(bias, count, self.dtype, "bias")
         name = self._fresh_name(name)
-        slots = self.graph.add_neurons(count, kind, aggregation=kinds, bias=biases)
+        taus = checks.time_constants(time_constant, count, self.dtype)
+        slots = self.graph.add_neurons(count, kind, aggregation=kinds, bias=biases, time_constant=taus)
         self._set_activation(slots, codes)
         if self._schedule is not None:
             self._schedule.add_neurons()
@@ -886,29 +1011,31 @@ class Network:
             self._schedule = Schedule(self.graph)
         return self._schedule
 
-    def _passed(self, run: Any, whole: bool = True) -> None:
-        self._pass, self._pass_whole = run, whole
+    def _run(
+        self, X: Any, batch_size: int | None, state: State | None, read: Callable[[Any], np.ndarray]
+    ) -> tuple[np.ndarray, backends.State]:
+        """Run X forward; what ``read`` takes from the passes, and the state after the last step."""
+        X = self._checked_inputs(X)
+        flat, plan = X.ndim == 2, self.plan
+        with ONE_PASS:
+            self._spread()
+            raw = None if state is None else state.to_slots(self.graph, len(X), plan)
+            steps = X[:, None] if flat else X
+            result, raw, run, whole = sequences.predict(self.backend, plan, steps, raw, batch_size, self._pass, read)
+            self._passed(run, whole, flat)
+        return result[:, 0] if flat else result, raw
+
+    def _passed(self, run: Any, whole: bool, flat: bool = True) -> None:
+        self._pass, self._pass_whole, self._pass_flat = run, whole, flat
         self._pass_knows = self.graph.neurons.next_id
 
     def _checked_inputs(self, X: Any) -> np.ndarray:
-        if self.graph.delayed:
-            raise NotSupportedError(
-                f"this network has {self.graph.delayed} connections with a delay, and running through time is not part "
-                "of this version; prune them (net.connections[net.connections.delay > 0].remove()) to run it"
-            )
-        return checks.inputs(X, self.n_inputs, self.dtype)
+        return checks.inputs(X, self.n_inputs, self.dtype, self.remembers)
 
     def _require_outputs(self) -> None:
         require(
             self.n_outputs > 0, "the network has no outputs; add_outputs, or mark_outputs of neurons that are there"
         )
-
-    def _piece(self, batch_size: int | None) -> int:
-        if batch_size is None:
-            samples = PIECE_BYTES // max(1, self.graph.neurons.size * self.dtype.itemsize)
-            return int(np.clip(samples // 64 * 64, 64, 2048))
-        checks.whole("batch_size", batch_size, 1)
-        return int(batch_size)
 
 
 class _NoConnectionError(InvalidValueError, KeyError):

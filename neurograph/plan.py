@@ -11,7 +11,7 @@ from .functions import activations, aggregations
 from .graph.graph import INPUT, Graph
 from .schedule import Schedule
 
-SPECIAL = tuple(aggregations.AGGREGATIONS[name] for name in ("product", "max", "min"))
+SPECIAL = tuple(code for name, code in aggregations.AGGREGATIONS.items() if name not in ("sum", "mean"))
 MEAN = aggregations.AGGREGATIONS["mean"]
 
 
@@ -39,9 +39,11 @@ class Plan:
         Running totals of connections along ``rows`` (by target, by source) and along ``inputs`` (by source), for
         cutting generations into equal shares.
     special : ndarray of int32, shape (n_slots,)
-        Number of a product, max or min neuron among its like, -1 for sums and means.
+        Number of a neuron whose terms do not add up (product, max, ...) among its like, -1 for sums and means.
     n_special : int
     has_mean : bool
+    leaks : bool
+        Some neuron has a time constant other than 1, so that its potential carries over from step to step.
     needs_preactivation : bool
         Some derivative cannot be computed from the neuron's output alone.
 
@@ -67,7 +69,13 @@ class Plan:
     special: np.ndarray
     n_special: int
     has_mean: bool
+    leaks: bool
     needs_preactivation: bool
+
+    @property
+    def history(self) -> int:
+        """Steps before the present one that a step reads: the longest delay, and one where a potential leaks."""
+        return max(self.graph.unrolled().max_delay, int(self.leaks))
 
     @property
     def n_generations(self) -> int:
@@ -135,6 +143,7 @@ def lower(graph: Graph, schedule: Schedule) -> Plan:
         special=special,
         n_special=int(is_special.sum()),
         has_mean=bool((aggregation == MEAN).any()),
+        leaks=bool((neurons["time_constant"][rows] != 1).any()),
         needs_preactivation=not all(activations.by_code(int(code)).from_output for code in codes),
     )
 

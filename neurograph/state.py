@@ -82,6 +82,7 @@ def fill(net: Network, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> N
         if prefix in columns:
             columns[prefix][name] = array
     neurons = columns["neurons"]
+    neurons.setdefault("time_constant", np.ones(len(neurons["id"]), net.dtype))  # older files have none
     codes = {int(code): activations.ACTIVATIONS[name].code for code, name in meta["activations"].items()}
     kinds = {int(code): aggregations.AGGREGATIONS[name] for code, name in meta["aggregations"].items()}
     for name, renamed in (("activation", codes), ("aggregation", kinds)):

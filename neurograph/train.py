@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from .callbacks import Callback, ProgressBar
 from .errors import DivergedError, InvalidValueError
 from .functions import losses
 from .optim import Adam, Optimizer
+from .sequences import compared
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -72,6 +73,8 @@ class Trainer:
     rewire : object with a method ``step(net, step)``, optional
         Called after every update, with the number of updates that this trainer has made.
     callbacks : iterable of Callback
+    truncate, recompute : optional
+        Of back-propagation through time, as in ``net.backward``.
     seed : int, optional
         Of the order of the samples; without it the order comes from ``net.rng``.
 
@@ -110,11 +113,14 @@ class Trainer:
         rewire: Any = None,
         callbacks: Iterable[Callback] = (),
         seed: int | None = None,
+        truncate: int | None = None,
+        recompute: bool | int = False,
     ):
         self._measure = losses.get(loss)
         self.net, self.loss = net, loss
         self.optimizer = Adam() if optimizer is None else optimizer
         self.rewire = rewire
+        self._through_time = {"truncate": truncate, "recompute": recompute}
         self.callbacks = list(callbacks)
         for name, value in (("optimizer", self.optimizer), ("rewire", rewire)):
             if isinstance(value, type) or (value is not None and not callable(getattr(value, "step", None))):
@@ -137,9 +143,10 @@ class Trainer:
         Y: ArrayLike,
         epochs: int = 1,
         batch_size: int = 32,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_data: tuple[ArrayLike, ...] | None = None,
         shuffle: bool = True,
         progress: bool = True,
+        mask: ArrayLike | None = None,
     ) -> History:
         """Train for some epochs; a further call goes on from there.
 
@@ -148,18 +155,21 @@ class Trainer:
 
         Parameters
         ----------
-        X : array, shape (samples, n_inputs)
+        X : array, shape (samples, n_inputs) or (samples, time, n_inputs)
         Y : array
-            (samples, n_outputs), or integer labels (samples,) for "cross_entropy".
+            (samples, n_outputs), or integer labels (samples,) for "cross_entropy"; for sequences as ``net.backward``
+            takes it.
         epochs : int
         batch_size : int
             Samples of a mini-batch; the last of an epoch may be smaller.
-        validation_data : (X, Y), optional
+        validation_data : (X, Y) or (X, Y, mask), optional
             Evaluated at the end of every epoch.
         shuffle : bool
             Draw a new order of the samples for every epoch.
         progress : bool
             Show a bar and a line for every epoch.
+        mask : array of bool, shape (samples, time), optional
+            Which steps of the sequences count.
 
         Returns
         -------
@@ -174,24 +184,24 @@ class Trainer:
             The loss became NaN or infinite. The weights are those before the update that this batch would have made.
         """
         epochs, batch_size = _whole(epochs, "epochs", 0), _whole(batch_size, "batch_size", 1)
-        X, Y = self._data(X, Y, "")
-        validation = None if validation_data is None else self._data(*_pair(validation_data), "validation ")
+        data = self._data(X, Y, mask, "")
+        validation = None if validation_data is None else self._data(*_parts(validation_data), "validation ")
         kinds = ("loss", "accuracy") if self._classifies else ("loss",)
         names = [*kinds, *(f"val_{kind}" for kind in kinds if validation), "n_connections", "seconds"]
         history = History({name: [] for name in names})
         self.recorded, self.stop = tuple(names), False
-        self.last_epoch, self.steps_per_epoch = self.epoch + epochs, -(-len(X) // batch_size)
+        self.last_epoch, self.steps_per_epoch = self.epoch + epochs, -(-len(data.X) // batch_size)
         running: list[Callback] = []
         with _InterruptAfterStep() as interrupt:
             try:
                 if progress:
                     self._start(ProgressBar(), running)
                 with np.errstate(all="ignore"):
-                    self.net.predict(X[:1])  # refuses whatever else keeps the network from running, before any change
+                    self.net.predict(data.X[:1])  # refuses whatever else keeps it from running, before any change
                 for callback in self.callbacks:
                     self._start(callback, running)
                 while self.epoch < self.last_epoch and not self.stop:
-                    self._run_epoch(X, Y, batch_size, validation, shuffle, running, history, interrupt)
+                    self._run_epoch(data, batch_size, validation, shuffle, running, history, interrupt)
             except KeyboardInterrupt:
                 history.interrupted = True
                 print(f"interrupted after step {self.steps}; the network keeps what it has learned", file=sys.stderr)
@@ -200,16 +210,20 @@ class Trainer:
                     callback.on_fit_end(self, history)
         return history
 
-    def evaluate(self, X: ArrayLike, Y: ArrayLike, batch_size: int | None = None) -> dict[str, float]:
+    def evaluate(
+        self, X: ArrayLike, Y: ArrayLike, batch_size: int | None = None, mask: ArrayLike | None = None
+    ) -> dict[str, float]:
         """Return the loss, and for a classification loss the accuracy.
 
         Parameters
         ----------
-        X : array, shape (samples, n_inputs)
+        X : array, shape (samples, n_inputs) or (samples, time, n_inputs)
         Y : array
             As for `fit`.
         batch_size : int, optional
             Samples that run together; it changes no result.
+        mask : array of bool, shape (samples, time), optional
+            Which steps of the sequences count.
 
         Returns
         -------
@@ -221,8 +235,7 @@ class Trainer:
         InvalidValueError
             Data that cannot be used.
         """
-        X, Y = self._data(X, Y, "")
-        return self._evaluate(X, Y, batch_size)
+        return self._evaluate(self._data(X, Y, mask, ""), batch_size)
 
     @property
     def _classifies(self) -> bool:
@@ -232,9 +245,12 @@ class Trainer:
         callback.on_fit_start(self)
         running.append(callback)
 
-    def _evaluate(self, X: np.ndarray, Y: np.ndarray, batch_size: int | None = None) -> dict[str, float]:
+    def _evaluate(self, data: _Data, batch_size: int | None = None) -> dict[str, float]:
         with np.errstate(all="ignore"):
-            outputs = self.net.predict(X, batch_size=batch_size)
+            outputs, Y = self.net.predict(data.X, batch_size=batch_size), data.Y
+            if outputs.ndim == 3:
+                sample, step, Y = compared(outputs.shape, Y, data.mask, losses.takes_labels(self._measure))
+                outputs = outputs[sample, step]
             result = {"loss": float(self._measure(outputs, Y)[0])}
         if self._classifies:
             result["accuracy"] = losses.accuracy(outputs, Y, self._measure)
@@ -242,10 +258,9 @@ class Trainer:
 
     def _run_epoch(
         self,
-        X: np.ndarray,
-        Y: np.ndarray,
+        data: _Data,
         batch_size: int,
-        validation: tuple[np.ndarray, np.ndarray] | None,
+        validation: _Data | None,
         shuffle: bool,
         callbacks: list[Callback],
         history: History,
@@ -253,11 +268,10 @@ class Trainer:
     ) -> None:
         sums = _Sums(started=time.perf_counter())
         rng = self.net.rng if self._rng is None else self._rng
-        order = rng.permutation(len(X)) if shuffle else np.arange(len(X))
+        order = rng.permutation(len(data.X)) if shuffle else np.arange(len(data.X))
         try:
-            for start in range(0, len(X), batch_size):
-                batch = order[start : start + batch_size]
-                loss = self._step(X[batch], Y[batch], sums)
+            for start in range(0, len(order), batch_size):
+                loss = self._step(data.of(order[start : start + batch_size]), sums)
                 for callback in callbacks:
                     callback.on_step_end(self, self.steps, loss)
                 interrupt.check()
@@ -265,7 +279,7 @@ class Trainer:
                     break
             record = sums.means(self._classifies)
             if validation is not None:
-                record |= {f"val_{name}": value for name, value in self._evaluate(*validation).items()}
+                record |= {f"val_{name}": value for name, value in self._evaluate(validation).items()}
         except KeyboardInterrupt:
             if sums.samples:
                 history.add(self._with_footer(sums.means(self._classifies), sums))
@@ -277,19 +291,22 @@ class Trainer:
             callback.on_epoch_end(self, self.epoch, record)
         interrupt.check()
 
-    def _step(self, X: np.ndarray, Y: np.ndarray, sums: _Sums) -> float:
+    def _step(self, batch: _Data, sums: _Sums) -> float:
+        through_time: dict[str, Any] = {"mask": batch.mask, **self._through_time} if batch.X.ndim == 3 else {}
         with np.errstate(all="ignore"):  # an overflow shows in the loss
-            loss = self.net.backward(X, Y, self.loss)
+            loss = self.net.backward(batch.X, batch.Y, self.loss, **through_time)
         if not math.isfinite(loss):
             raise self._diverged(loss)
-        outputs = self.net.last_outputs
-        right = losses.accuracy(outputs, Y, self._measure) if self._classifies and outputs is not None else math.nan
+        outputs, targets = self.net.last_outputs, self.net.last_targets
+        right = (
+            losses.accuracy(outputs, targets, self._measure) if self._classifies and outputs is not None else math.nan
+        )
         with np.errstate(all="ignore"):  # what diverges is reported by its loss, not by warnings
             self.optimizer.step(self.net)
         self.steps += 1
-        sums.samples += len(X)
-        sums.loss += loss * len(X)
-        sums.accuracy += right * len(X)
+        sums.samples += len(batch.X)
+        sums.loss += loss * len(batch.X)
+        sums.accuracy += right * len(batch.X)
         if self.rewire is not None:
             self.rewire.step(self.net, self.steps)
         return loss
@@ -312,22 +329,27 @@ class Trainer:
             "not made. Lower the learning rate, scale the inputs to about -1..1, or start from smaller weights."
         )
 
-    def _data(self, X: Any, Y: Any, which: str) -> tuple[np.ndarray, np.ndarray]:
-        """X and Y as arrays that the network and the loss can use for every row."""
+    def _data(self, X: Any, Y: Any, mask: Any, which: str) -> _Data:
+        """X, Y and mask as arrays that the network and the loss can use for every row."""
         try:
             Y = np.asarray(Y)
         except ValueError as error:
             raise InvalidValueError(f"{which}Y is not an array of numbers: {error}") from error
         try:
-            X = checks.inputs(X, self.net.n_inputs, self.net.dtype)
+            X = checks.inputs(X, self.net.n_inputs, self.net.dtype, self.net.remembers)
             if Y.ndim == 0 or len(Y) != len(X):
                 raise InvalidValueError(f"X has {len(X)} rows and Y has shape {Y.shape}; give one row of each a sample")
-            self._check_targets(Y)
+            if X.ndim == 3:
+                shape = (len(X), X.shape[1], self.net.n_outputs)
+                self._check_targets(compared(shape, Y, mask, losses.takes_labels(self._measure)).targets)
+            else:
+                checks.require(mask is None, "a mask is for sequences; give X a time axis, or leave the mask out")
+                self._check_targets(Y)
         except InvalidValueError as error:
             if which:
                 raise type(error)(f"{which}data: {error}") from error
             raise
-        return X, Y
+        return _Data(X, Y, None if mask is None else np.asarray(mask))
 
     def _check_targets(self, Y: np.ndarray) -> None:
         """Let the loss refuse Y, all of it, before anything is trained on the first rows."""
@@ -343,6 +365,18 @@ class Trainer:
                 if start:
                     raise type(error)(f"{error} (rows counted from row {start} of Y)") from error
                 raise
+
+
+class _Data(NamedTuple):
+    """Samples with what they are compared with, and for sequences which steps count."""
+
+    X: np.ndarray
+    Y: np.ndarray
+    mask: np.ndarray | None
+
+    def of(self, samples: np.ndarray) -> _Data:
+        """Some of the samples."""
+        return _Data(self.X[samples], self.Y[samples], None if self.mask is None else self.mask[samples])
 
 
 @dataclass
@@ -400,7 +434,7 @@ def _whole(value: Any, name: str, least: int) -> int:
     return int(value)
 
 
-def _pair(data: Any) -> tuple[Any, Any]:
-    if not isinstance(data, tuple | list) or len(data) != 2:
-        raise InvalidValueError(f"validation_data must be a pair (X, Y), not {type(data).__name__}")
-    return data[0], data[1]
+def _parts(data: Any) -> tuple[Any, Any, Any]:
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+        raise InvalidValueError(f"validation_data must be a pair (X, Y), or (X, Y, mask), not {type(data).__name__}")
+    return data[0], data[1], data[2] if len(data) == 3 else None

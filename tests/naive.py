@@ -6,6 +6,7 @@ and ``output = activation(z)``.
 """
 
 import math
+import statistics
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -75,7 +76,7 @@ ACTIVATIONS = {
     ),
     "cube": (lambda z, p: z**3, lambda z, p: 3.0 * z * z, None),
 }
-AGGREGATIONS = ("sum", "mean", "product", "max", "min")
+AGGREGATIONS = ("sum", "mean", "product", "max", "min", "maxabs", "median")
 
 
 def aggregate(kind, values):
@@ -88,18 +89,27 @@ def aggregate(kind, values):
         return math.fsum(values) / len(values)
     if kind == "product":
         return math.prod(values)
+    if kind == "maxabs":
+        return max(values, key=abs)
+    if kind == "median":
+        return statistics.median(values)
     return {"max": max, "min": min}[kind](values)
 
 
 def aggregate_derivative(kind, values):
     """Derivative of `aggregate` by each of its values, as a list."""
     n = len(values)
-    if kind == "sum":
+    if kind == "sum" or n == 0:
         return [1.0] * n
     if kind == "mean":
         return [1.0 / n for _ in values]
     if kind == "product":
         return [math.prod(values[:i] + values[i + 1 :]) for i in range(n)]
+    if kind == "maxabs":
+        return [float(v == max(values, key=abs)) / values.count(max(values, key=abs)) for v in values]
+    if kind == "median":
+        middle = sorted(values)[(n - 1) // 2], sorted(values)[n // 2]
+        return [sum(0.5 * (v == m) / values.count(m) for m in middle) for v in values]
     best = {"max": max, "min": min}[kind](values) if values else 0.0
     ties = [i for i in range(n) if values[i] == best]
     return [1.0 / len(ties) if i in ties else 0.0 for i in range(n)]
@@ -245,3 +255,41 @@ def from_network(net):
     assert not any(int(d) for d in conns.delay)
     triples = [(int(s), int(t), float(w)) for s, t, w in zip(conns.source, conns.target, conns.weight, strict=True)]
     return NaiveNetwork(neurons, triples, inputs, [int(i) for i in net.outputs.ids])
+
+
+def unroll(net, steps):
+    """A network with delays and time constants as a naive network without: every neuron once a step.
+
+    Neurons are (id, step) for outputs, ("z", id, step) for what arrives and ("v", id, step) for potentials; before step
+    0 everything is zero. Returns the naive network and, for each of its connections, the index in ``net.connections``
+    that it stands for, or -1.
+    """
+    conns, inputs = net.connections, {int(i) for i in net.inputs.ids}
+    edges = list(zip(conns.source, conns.target, conns.weight, conns.delay, strict=True))
+    neurons, connections, origin = [], [], []
+
+    def join(source, target, weight, index=-1):
+        connections.append((source, target, float(weight)))
+        origin.append(index)
+
+    for step in range(-max([int(d) for *_, d in edges], default=0), steps):
+        for n in net.neurons:
+            i, before = int(n.id), step < 0
+            if before or i in inputs:
+                neurons.append({"id": (i, step), "kind": "input"})
+                continue
+            rate = 1.0 / float(n.time_constant)
+            neurons.append({"id": ("z", i, step), "aggregation": n.aggregation, "bias": float(n.bias)})
+            neurons.append({"id": ("v", i, step)})
+            activation = n.activation if isinstance(n.activation, str) else tuple(n.activation)
+            neurons.append({"id": (i, step), "activation": activation})
+            join(("z", i, step), ("v", i, step), rate)
+            if step:
+                join(("v", i, step - 1), ("v", i, step), 1.0 - rate)
+            join(("v", i, step), (i, step), 1.0)
+        if step >= 0:
+            for index, (source, target, weight, delay) in enumerate(edges):
+                join((int(source), step - int(delay)), ("z", int(target), step), weight, index)
+    inputs = [n["id"] for n in neurons if n.get("kind") == "input"]
+    outputs = [(int(i), step) for step in range(steps) for i in net.outputs.ids]
+    return NaiveNetwork(neurons, connections, inputs, outputs), origin

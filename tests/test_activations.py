@@ -252,13 +252,13 @@ def test_unknown_activation_code(code):
 
 
 def test_aggregations_and_their_errors():
-    names = ["sum", "mean", "product", "max", "min"]
+    names = ["sum", "mean", "product", "max", "min", "maxabs", "median"]
 
-    assert [aggregations.parse(name) for name in names] == [0, 1, 2, 3, 4]
-    assert [aggregations.name(code) for code in range(5)] == names
+    assert [aggregations.parse(name) for name in names] == list(range(7))
+    assert [aggregations.name(code) for code in range(7)] == names
     with pytest.raises(UnknownNameError, match="sum, mean, product, max, min"):
-        aggregations.parse("median")
+        aggregations.parse("mode")
     with pytest.raises(InvalidValueError, match="write a name"):
         aggregations.parse(3)
-    with pytest.raises(InvalidValueError, match="0 to 4"):
-        aggregations.name(5)
+    with pytest.raises(InvalidValueError, match="0 to 6"):
+        aggregations.name(7)

@@ -246,10 +246,10 @@ CASES = {
         ["tanh"],
     ),
     "unknown aggregation": (
-        lambda n: n.add_outputs(1, aggregation="median"),
+        lambda n: n.add_outputs(1, aggregation="mode"),
         ng.UnknownNameError,
         ValueError,
-        ["median", "sum", "product"],
+        ["mode", "sum", "product"],
     ),
     "unknown loss": (
         lambda n: n.backward(X, Y, loss="mean"),

@@ -14,26 +14,27 @@ pytestmark = pytest.mark.skipif(
 )
 
 ROWS = 12
+BASE = 4  # row from which the far ends are counted, some of them backwards
 
 
 @njit
-def run_gather(weight, other, slot, k0, k1, acts, panel, row, seed, relu):
-    kernels.gather(weight, other, slot, k0, k1, acts, panel, row, seed, relu)
+def run_gather(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu):
+    kernels.gather(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu)
 
 
 @njit
-def run_backward(inputs, weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu):
+def run_backward(inputs, weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
     if inputs:
-        kernels.grad_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first)
+        kernels.grad_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, first)
         return acts.dtype.type(0)
-    return kernels.backward_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu)
+    return kernels.backward_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
 
 
 def a_row(dtype, batch, length):
     rng = np.random.default_rng(length)
     lanes = kernels.lanes_of(np.dtype(dtype), batch)
     acts, delta = (rng.normal(size=(2, ROWS, lanes)).astype(dtype) for _ in range(2))
-    other = rng.permutation(ROWS - 1)[:length].astype(np.int32)
+    other = rng.permutation(np.arange(-BASE, ROWS - 1 - BASE))[:length].astype(np.int32)
     slot = rng.permutation(30)[:length].astype(np.int32)
     return rng.normal(size=30).astype(dtype), other, slot, acts, delta
 
@@ -47,13 +48,13 @@ def test_row_loops_equal_their_twins(dtype, batch, length):
     seed = acts.dtype.type(0.5)
     for relu in (True, False):
         ours, twin = acts.copy(), acts.copy()
-        run_gather(weight, other, slot, 0, length, ours, 1, ROWS - 1, seed, relu)
-        kernels._gather_twin(weight, other, slot, 0, length, twin, 1, ROWS - 1, seed, relu)
+        run_gather(weight, other, slot, 0, length, ours, 1, BASE, ROWS - 1, seed, relu)
+        kernels._gather_twin(weight, other, slot, 0, length, twin, 1, BASE, ROWS - 1, seed, relu)
         np.testing.assert_allclose(ours, twin, rtol=rtol, atol=rtol)
     for inputs, python in ((True, kernels._grad_twin), (False, kernels._backward_twin)):
         for first in (True, False):
             a, b = (np.ones(30, dtype), delta.copy()), (np.ones(30, dtype), delta.copy())
-            arguments = weight, other, slot, 0, length, acts, 1, ROWS - 1, first, not first
+            arguments = weight, other, slot, 0, length, acts, 1, 2, BASE, ROWS - 1, first, not first
             totals = [
                 backward_of(run, *arrays, *arguments)
                 for run, arrays in ((partial(run_backward, inputs), a), (python, b))
@@ -63,22 +64,22 @@ def test_row_loops_equal_their_twins(dtype, batch, length):
             np.testing.assert_allclose(*totals, rtol=rtol, atol=100 * rtol)
 
 
-def backward_of(run, grad, delta, weight, other, slot, k0, k1, acts, panel, row, first, relu):
-    return run(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu)
+def backward_of(run, grad, delta, weight, other, slot, k0, k1, acts, panel, row, base, out, first, relu):
+    return run(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
 
 
 def test_nan_survives_the_fused_relu():
     """A diverged sum must reach the loss, as it does in numpy."""
     weight, other, slot, acts, _ = a_row("float32", 500, 3)
-    acts[0, other[1], 5] = np.nan
-    run_gather(weight, other, slot, 0, 3, acts, 0, ROWS - 1, np.float32(0), True)
+    acts[0, BASE + other[1], 5] = np.nan
+    run_gather(weight, other, slot, 0, 3, acts, 0, BASE, ROWS - 1, np.float32(0), True)
     assert np.isnan(acts[0, ROWS - 1, 5]) and np.isfinite(acts[0, ROWS - 1, :5]).all()
 
 
 def test_rows_run_in_vector_registers():
     """On x86 the loop multiplies and adds whole registers; numba's own vectoriser would not keep them over the row."""
     weight, other, slot, acts, _ = a_row("float32", 500, 3)
-    run_gather(weight, other, slot, 0, 3, acts, 0, 0, np.float32(0), False)
+    run_gather(weight, other, slot, 0, 3, acts, 0, BASE, 0, np.float32(0), False)
     assembly = "\n".join(run_gather.inspect_asm().values())
     if kernels.REGISTER_BYTES < 32:
         pytest.skip("this host has no 256-bit registers")

@@ -460,9 +460,9 @@ def test_sequential_schedule_changes_nothing(backend, rng):
     schedule = Schedule(net.graph, sequential)
     assert [len(g) for g in schedule.generations] == [1] * net.n_neurons
     plan = lower(net.graph, schedule)
-    run = net.backend.forward(plan, X, True, None)
-    net.backend.backward(plan, run, G)
-    np.testing.assert_allclose(run.outputs, outputs, rtol=1e-12, atol=1e-12)
+    run = net.backend.forward(plan, X[:, None], True, None)
+    net.backend.backward(plan, run, G[:, None])
+    np.testing.assert_allclose(run.outputs[:, 0], outputs, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(net.connections.grad, grads[0], rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(net.neurons.bias_grad, grads[1], rtol=1e-10, atol=1e-12)
 

@@ -575,7 +575,8 @@ def test_delay_is_part_of_the_data_model(net):
     assert loop.delay == 2 and (loop.source, loop.target) == (4, 4)
     net.add_connections([0], [11], weight=1.0, delay=1)
     assert net.connection(0, 11).weight == 0.5
-    with pytest.raises(ng.NotSupportedError, match="delay"):
+    with pytest.raises(ng.InvalidValueError, match="delay"):
         net.predict(np.ones((1, 4)))
+    assert net.predict(np.ones((1, 3, 4))).shape == (1, 3, 2)
     net.connections[net.connections.delay > 0].remove()
     assert net.predict(np.ones((1, 4))).shape == (1, 2)

@@ -1,8 +1,9 @@
 """RUN: the backends. Each is a module with the same few functions over a `Plan`.
 
-``forward(plan, X, keep, reuse) -> Pass`` runs a batch, ``backward(plan, run, gradient)`` fills the gradients of the
-graph's tables, and ``sgd``, ``adam`` and ``rmsprop`` update parameters in place. A `Pass` offers ``outputs``,
-``activations(slots)``, ``output(slot)`` and ``error(slot)``.
+``forward(plan, X, keep, reuse, state) -> Pass`` runs a batch (batch, steps, n_inputs), ``backward(plan, run, gradient,
+add, later, constant_state)`` fills the gradients of the graph's tables and returns what the pass over earlier steps
+needs as ``later``, and ``sgd``, ``adam`` and ``rmsprop`` update parameters in place. A `Pass` offers ``outputs``,
+``activations(slots, first)``, ``output(slot)``, ``error(slot)`` and ``state()``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import importlib
 from types import ModuleType
 
 from ..errors import NotSupportedError, UnknownNameError
+from .state import State
+
+__all__ = ["NAMES", "State", "available_backends", "get_backend", "resolve"]
 
 NAMES = ("reference", "cpu")
 

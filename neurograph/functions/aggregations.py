@@ -12,16 +12,19 @@ mean         1     sum / n                         1 / n                        
 product      2     t[0] * ... * t[n - 1]           the product of the other terms, exact at zeros too   1
 max          3     the largest                     1 / k for each of the k largest, 0 for the others    0
 min          4     the smallest                    1 / k for each of the k smallest, 0 for the others   0
+maxabs       5     the one farthest from zero      1 / k for each of the k equal ones, 0 for the rest   0
+median       6     the mean of the middle two      1 / 2 to each of the middle two, 0 for the others    0
 ===========  ====  ==============================  ===================================================  ==============
 
-Terms that tie for the largest or smallest share the gradient evenly (as in torch.amax), so the order of the connections
-does not matter. n is the neuron's fan-in as it is now: pruning a connection changes a mean. The codes are what the
-tables and the files store, so new ones go last.
+Terms that tie share the gradient evenly (as in torch.amax), so the order of the connections does not matter; of two
+terms that are equally far from zero on either side, maxabs takes the older connection's. The middle two of an odd
+number of terms are one. n is the neuron's fan-in as it is now: pruning a connection changes a mean. The codes are what
+the tables and the files store, so new ones go last.
 """
 
 from ..errors import InvalidValueError, UnknownNameError
 
-AGGREGATIONS: dict[str, int] = {"sum": 0, "mean": 1, "product": 2, "max": 3, "min": 4}
+AGGREGATIONS: dict[str, int] = {"sum": 0, "mean": 1, "product": 2, "max": 3, "min": 4, "maxabs": 5, "median": 6}
 _NAMES = tuple(AGGREGATIONS)
 
 

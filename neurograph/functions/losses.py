@@ -331,6 +331,17 @@ def _checked(loss: Loss) -> Loss:
     return checked
 
 
+def takes_labels(loss: Loss) -> bool:
+    """Whether a loss compares outputs with integer class labels.
+
+    Examples
+    --------
+    >>> takes_labels(cross_entropy), takes_labels(mse)
+    (True, False)
+    """
+    return loss is cross_entropy
+
+
 def accuracy(outputs: ArrayLike, Y: ArrayLike, loss: str | Loss = "cross_entropy") -> float:
     """Return the share of right decisions.
 

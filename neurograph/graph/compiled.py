@@ -364,3 +364,13 @@ def collect(row, own, shared):
             sums[row[i] - 1] += own[i]
     for r in range(shared.shape[0]):
         shared[r] = sums[r]
+
+
+@jit
+def displace(start, length, other, slot, delay, stride):
+    """``other + stride * delay`` of every row entry: how far away the far end lies in unrolled time."""
+    far = np.zeros_like(other)
+    for row in range(start.shape[0]):
+        for k in range(start[row], start[row] + length[row]):
+            far[k] = other[k] + stride * delay[slot[k]]
+    return far

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from ..errors import DuplicateConnectionError
+from ..errors import DuplicateConnectionError, NotSupportedError
 from .adjacency import REBUILD_SHARE, Adjacency
 from .sharing import Sharing
 from .tables import Table, as_block
 
 COMPACT_FROM = 16  # connection slots below which free ones are not worth a look
 HIDDEN, INPUT = 0, 1  # kinds of neuron; being an output is a flag of its own
+
+
+class Unrolled(NamedTuple):
+    """The connections in an array where every time step has a row for each neuron slot.
+
+    Attributes
+    ----------
+    max_delay : int
+    incoming, outgoing : ndarray of int32
+        Where the far end of each row entry lies, counted from the first row of the step in which the near end is:
+        ``source - delay * n_slots`` and ``target + delay * n_slots``.
+    """
+
+    max_delay: int
+    incoming: np.ndarray
+    outgoing: np.ndarray
 
 
 class Graph:
@@ -50,6 +68,7 @@ class Graph:
                 "activation_parameter": self.dtype,
                 "aggregation": np.int8,
                 "home": np.int32,
+                "time_constant": self.dtype,
                 "bias": self.dtype,
                 "bias_grad": self.dtype,
             }
@@ -74,6 +93,7 @@ class Graph:
         self.removals = 0
         self.delayed = 0
         self._slot_of = np.zeros(0, np.int32)  # neuron id -> slot, -1 once removed
+        self._unrolled: tuple[tuple[int, int], Unrolled] | None = None
 
     # -- neurons -------------------------------------------------------------------------------------------------------
 
@@ -97,6 +117,7 @@ class Graph:
         self._slot_of[first_id : table.next_id] = slots
         table["kind"][slots] = kind
         table["home"][slots] = self.n_homes
+        table["time_constant"][slots] = 1
         for name, value in columns.items():
             table[name][slots] = value
         self.n_homes += 1
@@ -222,6 +243,24 @@ class Graph:
         self.outgoing.add_rows(self.neurons.size)
         self._rebuild_in_place_order()
         self.version += 1
+
+    def unrolled(self) -> Unrolled:
+        """Far ends of the rows in unrolled time; without delays they are the rows' own."""
+        if not self.delayed:
+            return Unrolled(0, self.incoming.other, self.outgoing.other)
+        key = self.version, self.neurons.size
+        if self._unrolled is None or self._unrolled[0] != key:
+            delay, n = self.connections["delay"], self.neurons.size
+            longest = int(delay.max())
+            if (longest + 1) * n >= 2**31:
+                raise NotSupportedError(
+                    f"a delay of {longest} steps in a network of {n} neurons needs more than 2**31 rows; shorten it"
+                )
+            from . import compiled
+
+            incoming = compiled.displace(*self.incoming.rows, delay, -n)
+            self._unrolled = key, Unrolled(longest, incoming, compiled.displace(*self.outgoing.rows, delay, n))
+        return self._unrolled[1]
 
     # -- checks --------------------------------------------------------------------------------------------------------
 

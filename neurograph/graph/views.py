@@ -92,6 +92,15 @@ class Neuron:
         self._network.set_aggregation(self._slots(), value)
 
     @property
+    def time_constant(self) -> float:
+        """Steps in which the potential follows its input; 1 follows at once. See `Network.add_neurons`."""
+        return self._column("time_constant")
+
+    @time_constant.setter
+    def time_constant(self, value: float) -> None:
+        self._network.set_time_constant(self._slots(), value)
+
+    @property
     def fan_in(self) -> int:
         """Number of connections into the neuron."""
         return int(self._network.graph.incoming.length[self.slot])
@@ -326,6 +335,15 @@ class Group:
     @aggregation.setter
     def aggregation(self, value: Any) -> None:
         self._network.set_aggregation(self.slots, value)
+
+    @property
+    def time_constant(self) -> np.ndarray:
+        """Time constants of the members in steps, shape (n,); assign a number or an array."""
+        return self._column("time_constant")
+
+    @time_constant.setter
+    def time_constant(self, value: Any) -> None:
+        self._network.set_time_constant(self.slots, value)
 
     @property
     def fan_in(self) -> np.ndarray:

@@ -6,6 +6,7 @@ import numba
 import numpy as np
 
 from ...plan import MEAN, Plan
+from ..state import State
 from . import kernels
 from .updates import adam, one_at_a_time, rmsprop, sgd
 
@@ -13,22 +14,35 @@ __all__ = ["Pass", "adam", "backward", "forward", "rmsprop", "sgd"]
 
 
 class Pass:
-    """Activations of a batch in panels and, once `backward` ran, the gradients by each neuron's input z."""
+    """Activations of a batch in panels and, once `backward` ran, the gradients by each neuron's input z.
 
-    def __init__(self, plan: Plan, batch: int, reuse: Pass | None):
+    Step t of a pass has the rows ``(history + t) * n`` and on; the ``history`` steps before are the state that the pass
+    began with.
+    """
+
+    def __init__(self, plan: Plan, batch: int, steps: int, reuse: Pass | None):
         dtype = plan.graph.dtype
         lanes = kernels.lanes_of(dtype, batch)
         panels = -(-batch // lanes)
         n, q = plan.graph.neurons.size, plan.n_special
-        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("acts", "z", "delta"), (panels, n, lanes))
-        shapes |= {"kept": (panels, q, 2, lanes), "delta_special": (panels, q, lanes)}
+        self.history = plan.history
+        # Sliding on costs ``history`` steps of copying every so many steps.
+        window = min(steps, 4 * self.history) + self.history if self.history else 1
+        rows = (self.history + steps) * n
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("acts", "z"), (panels, rows, lanes))
+        shapes |= {"delta": (panels, max(window, 2 * self.history) * n, lanes)}
+        shapes |= {"kept": (panels, steps * q, 4, lanes)}
+        shapes |= {"delta_special": (panels, max(window, 2 * self.history) * q, lanes)}
         old = reuse._buffers if isinstance(reuse, Pass) else {}
         self._shapes, self._dtype = shapes, dtype
         # Fresh pages cost more than the arithmetic of a small batch: take over what fits.
         fits = {name: a for name, a in old.items() if a.shape == shapes[name] and a.dtype == dtype}
         self._buffers: dict[str, np.ndarray] = fits
-        self._plan, self._batch = plan, batch
+        self._plan, self._batch, self._n = plan, batch, n
+        self.steps = steps
         self._divisor: np.ndarray | None = None
+        self._first_delta = 0
+        self.rate = np.zeros(0, dtype)
         self.differentiated = False
 
     def buffer(self, name: str) -> np.ndarray:
@@ -39,23 +53,38 @@ class Pass:
 
     @property
     def outputs(self) -> np.ndarray:
-        """(batch, n_outputs)."""
+        """(batch, steps, n_outputs)."""
         return self.activations(self._plan.outputs)
 
-    def activations(self, slots: np.ndarray) -> np.ndarray:
-        """(batch, len(slots))."""
-        matrix = np.empty((self._batch, len(slots)), self._dtype)
-        kernels.from_panels(self.buffer("acts"), slots.astype(np.int32, copy=False), matrix)
-        return matrix
+    def activations(self, slots: np.ndarray, first: int = 0) -> np.ndarray:
+        """(batch, steps - first, len(slots)); a negative ``first`` begins in the state."""
+        return self._read("acts", slots, first, self.steps - first)
+
+    def state(self) -> State:
+        """What a pass over the following steps needs of this one."""
+        slots, history = np.arange(self._n, dtype=np.int32), self.history
+        outputs = self._read("acts", slots, self.steps - history, history)
+        potentials = self._read("z", slots, self.steps - 1, 1)[:, 0] if self._plan.leaks else None
+        return State(outputs, potentials)
+
+    def _read(self, name: str, slots: np.ndarray, first: int, steps: int) -> np.ndarray:
+        array = np.empty((self._batch, steps, len(slots)), self._dtype)
+        slots = slots.astype(np.int32, copy=False)
+        kernels.from_panels(self.buffer(name), slots, (self.history + first) * self._n, self._n, array)
+        return array
 
     def output(self, slot: int) -> np.ndarray:
-        """(batch,)."""
-        return self.buffer("acts")[:, slot].ravel()[: self._batch].copy()
+        """(batch, steps)."""
+        return self.activations(np.array([slot]))[:, :, 0]
 
     def error(self, slot: int) -> np.ndarray:
-        """(batch,)."""
+        """(batch,), at the first step; those of later steps are not kept."""
         q = self._plan.special[slot]
-        rows = self.buffer("delta_special")[:, q] if q >= 0 else self.buffer("delta")[:, slot]
+        first = self._first_delta
+        if q >= 0:
+            rows = self.buffer("delta_special")[:, first * self._plan.n_special + q]
+        else:
+            rows = self.buffer("delta")[:, first * self._n + slot]
         scale = 1 if self._divisor is None else self._divisor[slot]
         return rows.ravel()[: self._batch] * scale
 
@@ -75,44 +104,78 @@ def _zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return array
 
 
-def forward(plan: Plan, X: np.ndarray, keep: bool = True, reuse: Pass | None = None) -> Pass:
-    """Run a batch X of shape (batch, n_inputs).
+def forward(
+    plan: Plan, X: np.ndarray, keep: bool = True, reuse: Pass | None = None, state: State | None = None
+) -> Pass:
+    """Run a batch X of shape (batch, steps, n_inputs).
 
-    ``keep`` what `backward` needs; ``reuse`` the memory of an older pass.
+    ``keep`` what `backward` needs; ``reuse`` the memory of an older pass; begin with a ``state``, or with zeros.
     """
-    run = Pass(plan, len(X), reuse)
-    graph, neurons = plan.graph, plan.graph.neurons
-    acts, keep_z = run.buffer("acts"), keep and plan.needs_preactivation
+    steps = X.shape[1]
+    run = Pass(plan, len(X), steps, reuse)
+    graph, neurons, n = plan.graph, plan.graph.neurons, plan.graph.neurons.size
+    acts, keep_z = run.buffer("acts"), plan.leaks or (keep and plan.needs_preactivation)
     z = run.buffer("z") if keep_z else acts
+    slots = np.arange(n, dtype=np.int32)
+    rate = (1 / neurons["time_constant"]).astype(graph.dtype) if plan.leaks else np.zeros(0, graph.dtype)
+    run.rate = rate
     with one_at_a_time:
-        kernels.to_panels(X, plan.inputs, acts, True)
+        if run.history and state is not None:
+            kernels.to_panels(state.outputs, slots, acts, 0, n, True)
+            if plan.leaks:
+                assert state.potentials is not None
+                kernels.to_panels(state.potentials[:, None], slots, z, (run.history - 1) * n, n, True)
+        elif run.history:
+            kernels.clear(acts, 0, run.history * n)
+            kernels.clear(z, 0, run.history * n)
+        kernels.to_panels(X, plan.inputs, acts, run.history * n, n, True)
         kernels.forward(
-            plan.rows, plan.offsets, plan.incoming_work, numba.get_num_threads(), *graph.incoming.rows,
-            graph.connections["weight"], neurons["activation"], neurons["activation_parameter"], neurons["aggregation"],
-            neurons["bias"], plan.special, acts, z, keep_z, run.buffer("kept"),
+            plan.rows, plan.offsets, plan.incoming_work, numba.get_num_threads(), steps, run.history, n, plan.n_special,
+            graph.incoming.start, graph.incoming.length, graph.unrolled().incoming, graph.incoming.slot,
+            graph.connections["delay"], graph.connections["weight"], neurons["activation"],
+            neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], rate, plan.special, acts, z,
+            keep_z, run.buffer("kept"),
         )  # fmt: skip
     return run
 
 
-def backward(plan: Plan, run: Pass, gradient: np.ndarray) -> None:
-    """Fill ``grad`` of the connections and ``bias_grad`` of the neurons from ``gradient`` (batch, n_outputs)."""
-    graph, neurons = plan.graph, plan.graph.neurons
-    acts = run.buffer("acts")
-    places = np.arange(len(plan.outputs), dtype=np.int32)
-    output = np.full(neurons.size, -1, np.int32)
-    output[plan.outputs] = places
-    by_output = np.empty((acts.shape[0], len(places), acts.shape[2]), graph.dtype)
+def backward(
+    plan: Plan,
+    run: Pass,
+    gradient: np.ndarray,
+    add: bool = False,
+    later: np.ndarray | None = None,
+    constant_state: bool = False,
+) -> np.ndarray:
+    """Fill ``grad`` of the connections and ``bias_grad`` of the neurons from ``gradient`` (batch, steps, n_outputs).
+
+    ``add`` to what they hold; go on from the deltas of the ``later`` steps, which the pass over those returned; the
+    weights that read a ``constant_state`` have gradients from there too.
+    """
+    graph, neurons, n = plan.graph, plan.graph.neurons, plan.graph.neurons.size
+    acts, delta = run.buffer("acts"), run.buffer("delta")
+    columns = len(plan.outputs)
+    output = np.full(n, -1, np.int32)
+    output[plan.outputs] = places = np.arange(columns, dtype=np.int32)
+    by_output = np.empty((acts.shape[0], run.steps * columns, acts.shape[2]), graph.dtype)
     if plan.has_mean:
-        fan_in = np.maximum(graph.incoming.length[: neurons.size], 1)
+        fan_in = np.maximum(graph.incoming.length[:n], 1)
         run._divisor = np.where(neurons["aggregation"] == MEAN, fan_in, 1).astype(graph.dtype)
-    z = run.buffer("z") if plan.needs_preactivation else acts
+    z = run.buffer("z") if plan.needs_preactivation or plan.leaks else acts
+    ends, special = (delta.shape[1] // max(n, 1) - run.history), run.buffer("delta_special")
     with one_at_a_time:
-        kernels.to_panels(np.ascontiguousarray(gradient), places, by_output, False)
-        kernels.backward(
+        kernels.to_panels(np.ascontiguousarray(gradient), places, by_output, 0, columns, False)
+        if run.history:
+            delta[:, ends * n :] = 0 if later is None else later
+            special[:, ends * plan.n_special :] = 0
+        run._first_delta = kernels.backward(
             plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, numba.get_num_threads(),
-            *graph.outgoing.rows, graph.incoming.length, graph.connections["weight"], graph.connections["grad"],
-            neurons["activation"], neurons["activation_parameter"], neurons["aggregation"], neurons["bias"],
-            neurons["bias_grad"], plan.special, output, by_output, acts, z, run.buffer("kept"), run.buffer("delta"),
-            run.buffer("delta_special"),
+            run.steps, run.history, n, plan.n_special, columns, add, constant_state, graph.outgoing.start,
+            graph.outgoing.length, graph.unrolled().outgoing, graph.outgoing.slot, graph.connections["delay"],
+            graph.incoming.length, graph.connections["weight"], graph.connections["grad"], neurons["activation"],
+            neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], neurons["bias_grad"], run.rate,
+            plan.special, output, by_output, acts, z, run.buffer("kept"), delta, special,
         )  # fmt: skip
     run.differentiated = True
+    first = run._first_delta * n
+    return delta[:, first : first + run.history * n].copy()

@@ -3,6 +3,9 @@
 Activations are stored as ``acts[panel, neuron slot, lane]`` with `lanes` samples a panel, so that a neuron's row is a
 contiguous run of vector registers and a panel stays in cache.
 
+- Time is unrolled: in a network with delays step t has rows of its own, ``acts[panel, t * n + neuron slot, lane]``, and
+  a connection's far end is given as a displacement, ``source - delay * n``, from the first row of the step. So the row
+  loops are the same with and without time. The deltas slide through a window of a few steps.
 - Forward walks the connections by target: the sums of one target stay in registers for the whole row; each connection
   costs one broadcast of its weight and, per register, one load and one multiply-add.
 - Backward walks them by source and is fused: one load of the target's delta feeds two multiply-adds, one for the
@@ -51,7 +54,7 @@ MIDDLE = min(4, 128 // REGISTER_BYTES)
 WIDE = min(8, 256 // REGISTER_BYTES)
 SERIAL_WORK = 20_000  # connections times panels, about 0.1 ms, below which a parallel region is not worth its risk
 
-SUM, MEAN, PRODUCT, MAX, MIN = (AGGREGATIONS[name] for name in ("sum", "mean", "product", "max", "min"))
+SUM, MEAN, PRODUCT, MAX, MIN, MAXABS, MEDIAN = AGGREGATIONS.values()
 (
     IDENTITY, RELU, LEAKY_RELU, CLIPPED_RELU, ELU, GELU, SILU, SIGMOID, TANH, SOFTPLUS, SIN, GAUSS, STEP, ABS, SQUARE,
     CLAMPED, HAT, SELU, LELU, INV, LOG, EXP, CUBE,
@@ -161,17 +164,16 @@ class _Emit:
 
 def _gather_of(registers):
     @intrinsic
-    def gather(typing, weight, other, slot, k0, k1, acts, panel, row, seed, relu):
-        signature = types.void(
-            weight, other, slot, types.int64, types.int64, acts, types.int64, types.int64, acts.dtype, types.boolean
-        )
+    def gather(typing, weight, other, slot, k0, k1, acts, panel, base, row, seed, relu):
+        places = types.int64, types.int64, types.int64
+        signature = types.void(weight, other, slot, types.int64, types.int64, acts, *places, acts.dtype, types.boolean)
 
         def codegen(context, builder, signature, arguments):
-            weight, other, slot, k0, k1, acts, panel, row, seed, relu = arguments
+            weight, other, slot, k0, k1, acts, panel, base, row, seed, relu = arguments
             t_weight, t_other, t_slot, _, _, t_acts, *_ = signature.args
             emit = _Emit(context, builder, t_acts.dtype)
             weight, other, slot = emit.data(t_weight, weight), emit.data(t_other, other), emit.data(t_slot, slot)
-            base = emit.row(t_acts, acts, panel, ir.Constant(I64, 0), registers)
+            base = emit.row(t_acts, acts, panel, base, registers)
             out = emit.row(t_acts, acts, panel, row, registers)
             lanes = ir.Constant(I64, registers * emit.width)
             k, sums, close = emit.loop(k0, k1, [emit.splat(seed)] * registers)
@@ -193,19 +195,20 @@ def _backward_of(registers, by_source):
     """The fused backward row; without ``by_source`` only the weights' gradients, as connections from inputs need."""
 
     @intrinsic
-    def backward(typing, weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu):
+    def backward(typing, weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
         ends = types.int64, types.int64
-        signature = acts.dtype(weight, grad, other, slot, *ends, acts, delta, *ends, types.boolean, types.boolean)
+        flags = types.boolean, types.boolean
+        signature = acts.dtype(weight, grad, other, slot, *ends, acts, delta, *ends, *ends, *flags)
 
         def codegen(context, builder, signature, arguments):
-            weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu = arguments
+            weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu = arguments
             t_weight, t_grad, t_other, t_slot, _, _, t_acts, t_delta, *_ = signature.args
             emit = _Emit(context, builder, t_acts.dtype)
             weight, grad = emit.data(t_weight, weight), emit.data(t_grad, grad)
             other, slot = emit.data(t_other, other), emit.data(t_slot, slot)
             source = emit.row(t_acts, acts, panel, row, registers)
-            base = emit.row(t_delta, delta, panel, ir.Constant(I64, 0), registers)
-            out = emit.row(t_delta, delta, panel, row, registers)
+            base = emit.row(t_delta, delta, panel, base, registers)
+            out = emit.row(t_delta, delta, panel, out, registers)
             lanes = ir.Constant(I64, registers * emit.width)
             own = [emit.load(source, i) for i in range(registers)]
             k, sums, close = emit.loop(k0, k1, [emit.zero] * (registers if by_source else 0))
@@ -237,28 +240,28 @@ def _backward_of(registers, by_source):
     return backward
 
 
-def _gather_twin(weight, other, slot, k0, k1, acts, panel, row, seed, relu):
+def _gather_twin(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu):
     acts[panel, row] = seed
     for k in range(k0, k1):
-        acts[panel, row] += weight[slot[k]] * acts[panel, other[k]]
+        acts[panel, row] += weight[slot[k]] * acts[panel, base + other[k]]
     if relu:
         acts[panel, row] = np.maximum(acts[panel, row], 0)
 
 
-def _backward_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu):
-    _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu)
-    delta[panel, row] = 0
+def _backward_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
+    _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
+    delta[panel, out] = 0
     for k in range(k0, k1):
-        delta[panel, row] += weight[slot[k]] * delta[panel, other[k]]
+        delta[panel, out] += weight[slot[k]] * delta[panel, base + other[k]]
     if relu:
-        delta[panel, row] *= acts[panel, row] > 0
-    return delta[panel, row].sum()
+        delta[panel, out] *= acts[panel, row] > 0
+    return delta[panel, out].sum()
 
 
-def _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu):
+def _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
     for k in range(k0, k1):
         before = 0 if first else grad[slot[k]]
-        grad[slot[k]] = before + np.dot(acts[panel, row], delta[panel, other[k]])
+        grad[slot[k]] = before + np.dot(acts[panel, row], delta[panel, base + other[k]])
     return 0
 
 
@@ -273,41 +276,42 @@ else:
 
 
 @jit
-def gather(weight, other, slot, k0, k1, acts, panel, row, seed, relu):
-    """``acts[panel, row] = seed + sum of weight * source`` over one target's connections, and its ReLU."""
+def gather(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu):
+    """``acts[panel, row] = seed + sum of weight * acts[panel, base + other]`` over one target's row, and its ReLU."""
     registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
     if registers == WIDE:
-        gather_wide(weight, other, slot, k0, k1, acts, panel, row, seed, relu)
+        gather_wide(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu)
     elif registers == MIDDLE:
-        gather_middle(weight, other, slot, k0, k1, acts, panel, row, seed, relu)
+        gather_middle(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu)
     else:
-        gather_narrow(weight, other, slot, k0, k1, acts, panel, row, seed, relu)
+        gather_narrow(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu)
 
 
 @jit
-def backward_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu):
-    """``delta[panel, row] = sum of weight * target's delta`` of one source, and the gradients of its weights.
+def backward_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
+    """``delta[panel, out] = sum of weight * delta[panel, base + other]``, and the gradients of the weights.
 
-    With ``relu`` the delta is zero where the source's output is. Returns the sum of the delta over the lanes.
+    ``acts[panel, row]`` is the source's output; with ``relu`` the delta is zero where the output is. Returns the sum of
+    the delta over the lanes.
     """
     registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
     if registers == WIDE:
-        return backward_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu)
+        return backward_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
     if registers == MIDDLE:
-        return backward_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu)
-    return backward_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, relu)
+        return backward_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
+    return backward_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
 
 
 @jit
-def grad_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first):
-    """The gradients of the weights of one source that is an input."""
+def grad_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, first):
+    """The gradients of the weights of one source whose own delta nobody needs."""
     registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
     if registers == WIDE:
-        grad_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, False)
+        grad_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False)
     elif registers == MIDDLE:
-        grad_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, False)
+        grad_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False)
     else:
-        grad_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, first, False)
+        grad_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False)
 
 
 # -- what the passes work on, bundled ----------------------------------------------------------------------------------
@@ -318,8 +322,9 @@ class Rows(NamedTuple):
 
     start: np.ndarray
     length: np.ndarray
-    other: np.ndarray
+    other: np.ndarray  # displacement of the far end from the first row of the step
     slot: np.ndarray
+    delay: np.ndarray  # of connection slots
 
 
 class Neurons(NamedTuple):
@@ -329,15 +334,16 @@ class Neurons(NamedTuple):
     parameter: np.ndarray
     aggregation: np.ndarray
     bias: np.ndarray
-    special: np.ndarray  # number among the product, max and min neurons, or -1
+    rate: np.ndarray  # share of the new input in a leaky potential; 1 where nothing leaks, empty where nothing can
+    special: np.ndarray  # number among the neurons whose terms do not add up, or -1
 
 
 class Panels(NamedTuple):
-    """What a forward pass leaves, all (panel, neuron or special number, ..., lane)."""
+    """What a forward pass leaves, all (panel, row of a neuron or special neuron at a step, ..., lane)."""
 
     acts: np.ndarray
     z: np.ndarray  # inputs of the activations; stands for `acts` where no derivative needs them
-    kept: np.ndarray  # what the gradients of product, max and min need; see `aggregate_special`
+    kept: np.ndarray  # what the gradients of special neurons need; see `aggregate_special`
 
 
 class Gradients(NamedTuple):
@@ -346,10 +352,22 @@ class Gradients(NamedTuple):
     weight: np.ndarray
     bias: np.ndarray
     output: np.ndarray  # column of each neuron slot among the outputs, or -1
-    by_output: np.ndarray  # (panel, output column, lane)
-    delta: np.ndarray  # (panel, neuron slot, lane)
-    delta_special: np.ndarray  # (panel, special number, lane)
+    by_output: np.ndarray  # (panel, step * columns + column, lane)
+    delta: np.ndarray  # (panel, row in the window, lane)
+    delta_special: np.ndarray  # (panel, special row in the window, lane)
     fan_in: np.ndarray
+
+
+class Moment(NamedTuple):
+    """Where one time step lies in the unrolled arrays."""
+
+    acts: int  # first row of its activations
+    kept: int  # first row in `kept`
+    output: int  # first row in `by_output`
+    delta: int  # first row in the window of deltas
+    special: int  # first row in the window of special deltas
+    n: int  # rows a step
+    n_special: int
 
 
 # -- one neuron --------------------------------------------------------------------------------------------------------
@@ -485,38 +503,91 @@ def slope(code, a, y, z, zero, one):
 
 
 @jit
-def aggregate_special(kind, k0, k1, other, slot, weight, acts, panel, row, kept):
-    """Product, max or min of a target's terms, and what its gradient needs: ``kept[0]`` and ``kept[1]``, over lanes.
+def aggregate_special(kind, k0, k1, other, slot, weight, acts, panel, base, row, kept):
+    """Aggregate a target's terms that do not add up; ``kept`` holds over lanes what the gradient needs.
 
-    Product: the product of the terms that are not zero, and how many are zero. Max and min: the value, and how many
-    terms reach it.
+    Product: the product of the terms that are not zero, and how many are zero. Max, min and maxabs: the value, and how
+    many terms reach it. Median: the two middle terms (one, if their number is odd), and how many terms equal each.
     """
     out = acts[panel, row]
     for i in range(out.shape[0]):
         kept[0, i] = 1 if kind == PRODUCT else 0
         kept[1, i] = 0
+    if kind == MEDIAN:
+        if k1 > k0:
+            _medians(k0, k1, other, slot, weight, acts, panel, base, kept)
+        for i in range(out.shape[0]):
+            out[i] = (kept[0, i] + kept[1, i]) / 2 if k1 > k0 else 0
+        return
     for k in range(k0, k1):
         w = weight[slot[k]]
-        x = acts[panel, other[k]]
+        x = acts[panel, base + other[k]]
         for i in range(out.shape[0]):
-            term = w * x[i]
+            term, best = w * x[i], kept[0, i]
             if kind == PRODUCT:
                 if term == 0:
                     kept[1, i] += 1
                 else:
                     kept[0, i] *= term
-            elif k == k0 or (kind == MAX and term > kept[0, i]) or (kind == MIN and term < kept[0, i]):
+            elif (
+                k == k0
+                or (kind == MAX and term > best)
+                or (kind == MIN and term < best)
+                or (kind == MAXABS and abs(term) > abs(best))
+            ):
                 kept[0, i] = term
                 kept[1, i] = 1
-            elif term == kept[0, i]:
+            elif term == best:
                 kept[1, i] += 1
     for i in range(out.shape[0]):
         out[i] = kept[0, i] if kind != PRODUCT or kept[1, i] == 0 else 0
 
 
 @jit
-def spread_special(kind, w, x, kept, delta, by_source):
-    """Add one connection's share of a product, max or min to ``by_source``; returns the weight's gradient."""
+def _medians(k0, k1, other, slot, weight, acts, panel, base, kept):
+    """The two middle terms of every lane, and how many terms equal each."""
+    n = k1 - k0
+    terms = np.empty(n, acts.dtype)
+    for i in range(acts.shape[2]):
+        for j in range(n):
+            terms[j] = weight[slot[k0 + j]] * acts[panel, base + other[k0 + j], i]
+        for half in range(2):
+            middle = select(terms, (n - 1 + half) // 2)
+            count = 0
+            for j in range(n):
+                count += terms[j] == middle
+            kept[half, i] = middle
+            kept[2 + half, i] = count
+
+
+@jit
+def select(values, rank):
+    """The value that sorting would put at ``rank``; reorders ``values`` (Hoare 1961, algorithm 65)."""
+    lo, hi = 0, values.shape[0] - 1
+    while lo < hi:
+        pivot = values[(lo + hi) // 2]
+        i, j = lo, hi
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if rank <= j:
+            hi = j
+        elif rank >= i:
+            lo = i
+        else:
+            break
+    return values[rank]
+
+
+@jit
+def spread_special(kind, w, x, kept, delta, by_source, add):
+    """The gradient of one weight into a special neuron; ``add`` its source's share of the delta to ``by_source``."""
     grad = x.dtype.type(0)
     nothing, one = x.dtype.type(0), x.dtype.type(1)
     for i in range(x.shape[0]):
@@ -526,9 +597,15 @@ def spread_special(kind, w, x, kept, delta, by_source):
                 share = kept[0, i] / term
             else:
                 share = kept[0, i] if kept[1, i] == one and term == nothing else nothing
+        elif kind == MEDIAN:
+            share = nothing
+            for half in range(2):
+                if term == kept[half, i]:
+                    share += one / (kept[2 + half, i] + kept[2 + half, i])
         else:
             share = one / kept[1, i] if term == kept[0, i] else nothing
-        by_source[i] += w * share * delta[i]
+        if add:
+            by_source[i] += w * share * delta[i]
         grad += x[i] * share * delta[i]
     return grad
 
@@ -537,95 +614,126 @@ def spread_special(kind, w, x, kept, delta, by_source):
 
 
 @jit
-def forward_rows(order, lo, hi, first_panel, last_panel, rows, weight, neurons, panels, keep_z):
-    """Compute neurons ``order[lo:hi]`` for some panels; each writes its own row of ``acts``."""
+def forward_rows(order, lo, hi, first_panel, last_panel, at, rows, weight, neurons, panels, keep_z):
+    """Compute neurons ``order[lo:hi]`` at one moment for some panels; each writes its own row of ``acts``."""
     acts = panels.acts
     lanes = acts.shape[2]
+    leaky = neurons.rate.shape[0] > 0
     for panel in range(first_panel, last_panel):
         for i in range(lo, hi):
             r = np.int64(order[i])
+            row = at.acts + r
             k0 = rows.start[r]
             k1 = k0 + rows.length[r]
             kind = neurons.aggregation[r]
             bias = neurons.bias[r]
-            fused = kind == SUM and neurons.activation[r] == RELU
+            leaks = leaky and neurons.rate[r] != 1
+            fused = kind == SUM and neurons.activation[r] == RELU and not leaks
             if neurons.special[r] < 0:
                 seed = bias if kind == SUM else acts.dtype.type(0)
-                gather(weight, rows.other, rows.slot, k0, k1, acts, panel, r, seed, fused)
+                gather(weight, rows.other, rows.slot, k0, k1, acts, panel, at.acts, row, seed, fused)
                 if kind == MEAN:
                     scale = acts.dtype.type(1) / acts.dtype.type(max(rows.length[r], 1))
                     for lane in range(lanes):
-                        acts[panel, r, lane] = acts[panel, r, lane] * scale + bias
+                        acts[panel, row, lane] = acts[panel, row, lane] * scale + bias
             else:
-                kept = panels.kept[panel, neurons.special[r]]
-                aggregate_special(kind, k0, k1, rows.other, rows.slot, weight, acts, panel, r, kept)
+                kept = panels.kept[panel, at.kept + neurons.special[r]]
+                aggregate_special(kind, k0, k1, rows.other, rows.slot, weight, acts, panel, at.acts, row, kept)
                 for lane in range(lanes):
-                    acts[panel, r, lane] += bias
+                    acts[panel, row, lane] += bias
+            if leaks:
+                new = neurons.rate[r]
+                old = acts.dtype.type(1) - new
+                for lane in range(lanes):
+                    acts[panel, row, lane] = new * acts[panel, row, lane] + old * panels.z[panel, row - at.n, lane]
             if fused:
                 continue
             if keep_z:
                 for lane in range(lanes):  # numba compiles for seconds where a slice is assigned
-                    panels.z[panel, r, lane] = acts[panel, r, lane]
+                    panels.z[panel, row, lane] = acts[panel, row, lane]
             if neurons.activation[r] != IDENTITY:
-                activate(neurons.activation[r], neurons.parameter[r], acts[panel, r])
+                activate(neurons.activation[r], neurons.parameter[r], acts[panel, row])
 
 
 @jit
-def backward_rows(order, lo, hi, inputs, rows, weight, neurons, panels, gradients):
-    """Deltas of neurons ``order[lo:hi]``, and the gradients of the weights of their outgoing connections.
+def backward_rows(order, lo, hi, constant, at, first_step, rows, weight, neurons, panels, gradients):
+    """Deltas of neurons ``order[lo:hi]`` at one moment, and what their outgoing connections add to the gradients.
 
-    Each writes its own row of ``delta`` and its own connections' gradients; ``inputs`` have no delta, for nobody needs
-    the gradient of X. The delta of a mean is divided by its fan-in; that of a product, max or min goes to
-    ``delta_special``, so that the row loop adds nothing for them.
+    Each writes its own row of ``delta`` and its own connections' gradients. Neurons that are ``constant``, inputs or
+    what a carried state holds, have no delta, for nobody needs it. The delta of a mean is divided by its fan-in; that
+    of a special neuron goes to ``delta_special``, so that the row loop adds nothing for them.
     """
     acts, delta, grad = panels.acts, gradients.delta, gradients.weight
     lanes = acts.shape[2]
     has_special = panels.kept.shape[1] > 0
+    leaky = neurons.rate.shape[0] > 0
+    one = acts.dtype.type(1)
     for panel in range(acts.shape[0]):
         for i in range(lo, hi):
             r = np.int64(order[i])
+            row, out = at.acts + r, at.delta + r
             k0 = rows.start[r]
             k1 = k0 + rows.length[r]
-            first = panel == 0
-            if inputs:
-                grad_row(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, r, first)
+            first = first_step and panel == 0
+            if constant:
+                grad_row(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, first)
                 if not has_special:
                     continue
             else:
                 activation, column = neurons.activation[r], gradients.output[r]
-                fused = column < 0 and not has_special and activation in (IDENTITY, RELU)
+                leaks = leaky and neurons.rate[r] != 1
+                fused = column < 0 and not has_special and not leaks and activation in (IDENTITY, RELU)
                 relu = fused and activation == RELU
-                total = backward_row(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, r, first, relu)
+                total = backward_row(
+                    weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, out, first, relu
+                )
                 if fused and neurons.aggregation[r] == SUM:
                     gradients.bias[r] = total if first else gradients.bias[r] + total
                     continue
-            own = delta[panel, r]
+            own = delta[panel, out]
             if has_special:
                 for k in range(k0, k1):
-                    target, c = rows.other[k], rows.slot[k]
+                    c = rows.slot[k]
+                    d = np.int64(rows.delay[c])
+                    target = rows.other[k] - d * at.n
                     q = neurons.special[target]
-                    if q >= 0:
-                        kept, by_target = panels.kept[panel, q], gradients.delta_special[panel, q]
+                    kept_row = at.kept + d * at.n_special + q
+                    if q >= 0 and kept_row >= 0 and kept_row < panels.kept.shape[1]:
+                        kept = panels.kept[panel, kept_row]
+                        by_target = gradients.delta_special[panel, at.special + d * at.n_special + q]
                         kind = neurons.aggregation[target]
-                        grad[c] += spread_special(kind, weight[c], acts[panel, r], kept, by_target, own)
-            if inputs:
+                        x = acts[panel, row]
+                        grad[c] += spread_special(kind, weight[c], x, kept, by_target, own, not constant)
+            if constant:
                 continue
             if column >= 0:
                 for lane in range(lanes):
-                    own[lane] += gradients.by_output[panel, column, lane]
+                    own[lane] += gradients.by_output[panel, at.output + column, lane]
             if activation != IDENTITY and not relu:
-                differentiate(activation, neurons.parameter[r], acts[panel, r], panels.z[panel, r], own)
+                differentiate(activation, neurons.parameter[r], acts[panel, row], panels.z[panel, row], own)
+            scale = one
+            if neurons.aggregation[r] == MEAN:
+                scale = one / acts.dtype.type(max(gradients.fan_in[r], 1))
+            q = neurons.special[r]
+            if leaks:
+                new = neurons.rate[r]
+                old = (one - new) / scale
+                for lane in range(lanes):
+                    if q < 0:
+                        later = delta[panel, out + at.n, lane]
+                    else:
+                        later = gradients.delta_special[panel, at.special + at.n_special + q, lane]
+                    own[lane] = new * own[lane] + old * later
             total = acts.dtype.type(0)
             for lane in range(lanes):
                 total += own[lane]
             gradients.bias[r] = total if first else gradients.bias[r] + total
             if neurons.aggregation[r] == MEAN:
-                scale = acts.dtype.type(1) / acts.dtype.type(max(gradients.fan_in[r], 1))
                 for lane in range(lanes):
                     own[lane] *= scale
-            elif neurons.special[r] >= 0:
+            elif q >= 0:
                 for lane in range(lanes):
-                    gradients.delta_special[panel, neurons.special[r], lane] = own[lane]
+                    gradients.delta_special[panel, at.special + q, lane] = own[lane]
                     own[lane] = 0
 
 
@@ -649,96 +757,164 @@ def cut(work, lo, hi, share, shares):
 # Numba links, and optimises anew, whatever a compiled function calls, so each row function has one parallel caller.
 
 
+@jit
+def moment(step, history, position, columns, n, n_special):
+    """Where step ``step`` lies, after ``history`` steps of state, with its deltas at ``position`` of the window."""
+    return Moment(
+        (history + step) * n, step * n_special, step * columns, position * n, position * n_special, n, n_special
+    )
+
+
 @parallel_jit
-def _forward_shares(order, lo, hi, by_panel, work, shares, rows, weight, neurons, panels, keep_z):
+def _forward_shares(
+    order, lo, hi, by_panel, work, shares, first, last, history, rows, weight, neurons, panels, keep_z, n, n_special
+):
     for i in numba.prange(shares):
         share = np.int64(i)  # prange counts in unsigned numbers, which would compile every function a second time
-        a, b, panel, last = lo, hi, share, share + 1
+        a, b, panel, end = lo, hi, share, share + 1
         if not by_panel:
             a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
-            panel, last = np.int64(0), np.int64(panels.acts.shape[0])
-        forward_rows(order, a, b, panel, last, rows, weight, neurons, panels, keep_z)
+            panel, end = np.int64(0), np.int64(panels.acts.shape[0])
+        for step in range(first, last):
+            at = moment(np.int64(step), history, np.int64(0), np.int64(0), n, n_special)
+            forward_rows(order, a, b, panel, end, at, rows, weight, neurons, panels, keep_z)
 
 
 @jit
 def forward(
-    order, offsets, work, threads, start, length, other, slot, weight, activation, parameter, aggregation, bias,
-    special, acts, z, keep_z, kept,
+    order, offsets, work, threads, steps, history, n, n_special, start, length, other, slot, delay, weight, activation,
+    parameter, aggregation, bias, rate, special, acts, z, keep_z, kept,
 ):  # fmt: skip
-    """Run all generations, ``order[offsets[g]:offsets[g + 1]]`` after one another.
+    """Run all steps, and in each all generations, ``order[offsets[g]:offsets[g + 1]]`` after one another.
 
-    Panels are independent, so with enough of them each thread takes its own through all generations without a barrier;
-    otherwise the threads share the neurons of each generation that is worth it.
+    Panels are independent, so with enough of them each thread takes its own through all steps and generations without
+    a barrier; otherwise the threads share the neurons of each generation that is worth it.
     """
-    rows = Rows(start, length, other, slot)
-    neurons = Neurons(activation, parameter, aggregation, bias, special)
+    rows = Rows(start, length, other, slot, delay)
+    neurons = Neurons(activation, parameter, aggregation, bias, rate, special)
     panels = Panels(acts, z, kept)
-    count, n = acts.shape[0], order.shape[0]
-    small = threads == 1 or work[n] * count < SERIAL_WORK
+    count, everything = np.int64(acts.shape[0]), np.int64(order.shape[0])
+    none, one = np.int64(0), np.int64(1)
+    small = threads == 1 or work[everything] * count * steps < SERIAL_WORK
     by_panel = not small and count >= threads and (count % threads == 0 or count >= 4 * threads)
-    whole = small or by_panel
-    for g in range(1 if whole else offsets.shape[0] - 1):
-        lo, hi = (np.int64(0), np.int64(n)) if whole else (offsets[g], offsets[g + 1])
-        if small or (work[hi] - work[lo]) * count < SERIAL_WORK:
-            forward_rows(order, lo, hi, np.int64(0), np.int64(count), rows, weight, neurons, panels, keep_z)
-        else:
-            shares = count if by_panel else threads
-            _forward_shares(order, lo, hi, by_panel, work, shares, rows, weight, neurons, panels, keep_z)
+    if by_panel:
+        _forward_shares(
+            order, none, everything, by_panel, work, count, none, steps, history, rows, weight, neurons, panels, keep_z,
+            n, n_special,
+        )  # fmt: skip
+        return
+    for step in range(steps):
+        at = moment(np.int64(step), history, none, none, n, n_special)
+        for g in range(1 if small else offsets.shape[0] - 1):
+            lo, hi = (none, everything) if small else (offsets[g], offsets[g + 1])
+            if small or (work[hi] - work[lo]) * count < SERIAL_WORK:
+                forward_rows(order, lo, hi, none, count, at, rows, weight, neurons, panels, keep_z)
+            else:
+                _forward_shares(
+                    order, lo, hi, by_panel, work, threads, np.int64(step), np.int64(step) + one, history, rows, weight,
+                    neurons, panels, keep_z, n, n_special,
+                )  # fmt: skip
 
 
 @parallel_jit
-def _backward_shares(order, lo, hi, inputs, work, shares, rows, weight, neurons, panels, gradients):
+def _backward_shares(order, lo, hi, constant, work, shares, at, first_step, rows, weight, neurons, panels, gradients):
     for i in numba.prange(shares):
         share = np.int64(i)
         a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
-        backward_rows(order, a, b, inputs, rows, weight, neurons, panels, gradients)
+        backward_rows(order, a, b, constant, at, first_step, rows, weight, neurons, panels, gradients)
+
+
+@jit
+def slide(window, first, to, count):
+    """Move ``count`` rows of every panel from row ``first`` up to row ``to``."""
+    for panel in range(window.shape[0]):
+        for i in range(count):
+            row = count - 1 - i
+            for lane in range(window.shape[2]):
+                window[panel, to + row, lane] = window[panel, first + row, lane]
+
+
+@jit
+def clear(window, first, last):
+    """Zero rows ``first`` to ``last`` of every panel."""
+    for panel in range(window.shape[0]):
+        for row in range(first, last):
+            for lane in range(window.shape[2]):
+                window[panel, row, lane] = 0
 
 
 @jit
 def backward(
-    order, offsets, work, inputs, input_work, threads, start, length, other, slot, fan_in, weight, grad, activation,
-    parameter, aggregation, bias, bias_grad, special, output, by_output, acts, z, kept, delta, delta_special,
+    order, offsets, work, inputs, input_work, threads, steps, history, n, n_special, columns, add, constant_state,
+    start, length, other, slot, delay, fan_in, weight, grad, activation, parameter, aggregation, bias, bias_grad, rate,
+    special, output, by_output, acts, z, kept, delta, delta_special,
 ):  # fmt: skip
-    """Walk the generations from the last to the first, then the inputs."""
-    rows = Rows(start, length, other, slot)
-    neurons = Neurons(activation, parameter, aggregation, bias, special)
+    """Walk the steps from the last to the first, in each the generations likewise, then the inputs.
+
+    The window of deltas ends with those of the ``history`` steps after the last one. With ``constant_state`` the state
+    before the first step counts as inputs do: it has no delta, but the weights that read it have gradients. Returns the
+    position of the first step in the window.
+    """
+    rows = Rows(start, length, other, slot, delay)
+    neurons = Neurons(activation, parameter, aggregation, bias, rate, special)
     panels = Panels(acts, z, kept)
     gradients = Gradients(grad, bias_grad, output, by_output, delta, delta_special, fan_in)
     generations = offsets.shape[0] - 1
-    for step in range(generations + 1):
-        g = generations - 1 - step
-        is_input = g < 0
-        which, running = (inputs, input_work) if is_input else (order, work)
-        lo, hi = (np.int64(0), np.int64(inputs.shape[0])) if is_input else (offsets[g], offsets[g + 1])
-        if threads == 1 or (running[hi] - running[lo]) * acts.shape[0] < SERIAL_WORK:
-            backward_rows(which, lo, hi, is_input, rows, weight, neurons, panels, gradients)
-        else:
-            _backward_shares(which, lo, hi, is_input, running, threads, rows, weight, neurons, panels, gradients)
+    window = np.int64(delta.shape[1] // max(n, 1)) - history
+    position = window
+    before = history if constant_state else 0
+    for back in range(steps + before):
+        step = np.int64(steps - 1 - back)
+        if position == 0 or step == -1:
+            slide(delta, position * n, window * n, history * n)
+            slide(delta_special, position * n_special, window * n_special, history * n_special)
+            position = window
+            if step == -1:  # nothing before the first step has a delta
+                clear(delta, (window - history) * n, window * n)
+                clear(delta_special, (window - history) * n_special, window * n_special)
+        position -= 1
+        at = moment(step, history, position, columns, n, n_special)
+        for turn in range(generations + 1):
+            g = generations - 1 - turn
+            is_input = g < 0
+            which, running = (inputs, input_work) if is_input else (order, work)
+            lo, hi = (np.int64(0), np.int64(inputs.shape[0])) if is_input else (offsets[g], offsets[g + 1])
+            first = back == 0 and not add
+            constant = is_input or step < 0
+            if threads == 1 or (running[hi] - running[lo]) * acts.shape[0] < SERIAL_WORK:
+                backward_rows(which, lo, hi, constant, at, first, rows, weight, neurons, panels, gradients)
+            else:
+                _backward_shares(
+                    which, lo, hi, constant, running, threads, at, first, rows, weight, neurons, panels, gradients
+                )
+    return position
 
 
 @jit
-def to_panels(matrix, slots, panels, repeat):
-    """``panels[panel, slots[j], lane] = matrix[sample, j]``.
+def to_panels(array, slots, panels, first, stride, repeat):
+    """``panels[panel, first + t * stride + slots[j], lane] = array[sample, t, j]``.
 
     Lanes beyond the last sample ``repeat`` it, or are zero. Inputs repeat: a lane that computed something else could
     overflow where no sample does, and 0 * inf would reach the gradients.
     """
-    lanes, batch, n = panels.shape[2], matrix.shape[0], slots.shape[0]
+    lanes, batch, steps, n = panels.shape[2], array.shape[0], array.shape[1], slots.shape[0]
     for panel in range(panels.shape[0]):
         inside = lanes if repeat else min(lanes, batch - panel * lanes)
-        for j in range(n):
-            row = panels[panel, slots[j]]
-            for lane in range(inside):
-                row[lane] = matrix[min(panel * lanes + lane, batch - 1), j]
-            for lane in range(inside, lanes):
-                row[lane] = 0
+        for t in range(steps):
+            for j in range(n):
+                row = panels[panel, first + t * stride + slots[j]]
+                for lane in range(inside):
+                    row[lane] = array[min(panel * lanes + lane, batch - 1), t, j]
+                for lane in range(inside, lanes):
+                    row[lane] = 0
 
 
 @jit
-def from_panels(panels, slots, matrix):
-    """``matrix[sample, j] = panels[panel, slots[j], lane]``."""
+def from_panels(panels, slots, first, stride, array):
+    """``array[sample, t, j] = panels[panel, first + t * stride + slots[j], lane]``."""
     lanes = panels.shape[2]
-    for sample in range(matrix.shape[0]):
+    for sample in range(array.shape[0]):
         panel, lane = sample // lanes, sample % lanes
-        for j in range(slots.shape[0]):
-            matrix[sample, j] = panels[panel, slots[j], lane]
+        for t in range(array.shape[1]):
+            for j in range(slots.shape[0]):
+                array[sample, t, j] = panels[panel, first + t * stride + slots[j], lane]
