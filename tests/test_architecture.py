@@ -30,7 +30,7 @@ ALLOWED = {
     "callbacks": {"network"},
     "train": {"network", "optim", "sparsity", "callbacks"},
     "sparsity": {"network", "optim"},
-    "topologies": {"network"},
+    "topologies": {"network", "sampling"},
     "convert": {"network"},
     "plot": {"network"},
     "datasets": set(),
