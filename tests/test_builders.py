@@ -98,9 +98,8 @@ def test_inputs_feed_entries_and_outputs_read_exits(family, n_inputs, n_outputs)
     entries, exits = expected(graph.in_degree, order, n_inputs), expected(graph.out_degree, order[::-1], n_outputs)
     between = set(pairs(net))
     assert {(u, v) for u, v in between if u < n_inputs} == {(u, hidden[i]) for u in range(n_inputs) for i in entries}
-    assert {(u, v) for u, v in between if v >= n_inputs + 60} == {
-        (hidden[i], v) for v in net.outputs.ids for i in exits
-    }
+    outputs = set(net.outputs.ids.tolist())
+    assert {(u, v) for u, v in between if v in outputs} == {(hidden[i], v) for v in outputs for i in exits}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -386,8 +385,8 @@ def test_radix_net_has_equally_many_paths():
     """Theorem 1 of Robinett and Kepner 2019: every output hears every input along the same number of paths."""
     systems, widths = [[2, 3, 2], [3, 4], [6]], [1, 2, 1, 3, 2, 1, 2]
     paths = np.linalg.multi_dot(layer_matrices(T.radix_net(systems, widths))[::-1])
-    # 12 paths meet in the number reached halfway, and then the widths in between multiply.
-    assert np.unique(paths).tolist() == [12 * 6 // 12 * 2 * 1 * 3 * 2 * 1 * 12 // 12 * 1] or len(np.unique(paths)) == 1
+    # One path between any two numbers in a whole system, so 12 * 6 through all three, times the widths in between.
+    assert np.unique(paths).tolist() == [12 * 6 * (2 * 1 * 3 * 2 * 1)]
 
 
 def test_radix_net_flat_arguments():
@@ -409,7 +408,7 @@ def loops(matrix):
 
 def test_radix_net_is_the_generator_of_the_graph_challenge():
     if not CHALLENGE.exists():
-        pytest.skip("shared/data/graph_challenge_1024x120.npz is not here")
+        pytest.skip("needs ../shared/data/graph_challenge_1024x120.npz beside the checkout")
     sources = np.load(CHALLENGE)["sources"].astype(int)
     theirs = np.zeros((12, 1024, 1024), int)
     for layer in range(12):
@@ -489,12 +488,8 @@ def test_blocks_have_exact_densities(delay):
     possible = np.outer(sizes, sizes) - np.diag(sizes)
     if not delay:
         possible = np.triu(possible - np.diag(np.diag(possible) // 2))
-    assert (
-        count
-        == np.array(
-            [[round(d * n) for d, n in zip(*rows, strict=True)] for rows in zip(density, possible, strict=True)]
-        )
-    ).all()
+    expected = [round(share * n) for share, n in zip(density.flat, possible.flat, strict=True)]
+    assert count.ravel().tolist() == expected
     assert [len(net.groups[f"block {i}"]) for i in (1, 2, 3, 4)] == sizes
     assert net.groups["block 2"].ids.tolist() == net.groups["hidden"].ids[12:42].tolist()
 
@@ -596,6 +591,7 @@ def test_from_graph_orients_every_edge_once(generator, ordering):
         (lambda: T.stochastic_block(1, [3, 2], 1, [[0.1, 0.2], [0.3, 0]]), "delay=1"),
         (lambda: T.from_graph(nx.DiGraph([(0, 1)]), 1, 1), "from_networkx"),
         (lambda: T.from_graph(nx.Graph(), 1, 1), "no nodes"),
+        (lambda: T.from_graph(np.eye(3), 1, 1), "G is of type ndarray"),
         (lambda: T.from_graph(nx.path_graph(3), 1, 1, ordering={0: 1, 1: 2}), r"node \[2\]"),
         (lambda: T.radix_net([]), "radices"),
         (lambda: T.radix_net(6), "radices"),

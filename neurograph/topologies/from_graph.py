@@ -70,6 +70,12 @@ def from_graph(
     >>> len(net.groups["hidden"]), net.schedule.depth
     (13, 7)
     """
+    import networkx
+
+    require(
+        isinstance(G, networkx.Graph),
+        f"G is of type {type(G).__name__}; give a networkx graph, such as networkx.from_numpy_array makes of a matrix.",
+    )
     require(
         not G.is_directed(),
         "the graph is directed; use ng.from_networkx, or G.to_undirected() to have its edges oriented anew.",

@@ -36,7 +36,8 @@ def small_world(
     The graph of Watts and Strogatz 1998 ("Collective dynamics of 'small-world' networks"), as in
     `networkx.watts_strogatz_graph`: a ring on which every neuron is joined to the ``k`` nearest, and of whose edges
     each keeps one end and gets a new other one with probability ``p``. The number of edges stays exactly
-    ``n_hidden * k / 2``. Without delay each is a connection from the neuron that comes first to the other.
+    ``n_hidden * k / 2``; in a nearly complete graph an edge that finds no free place stays. Without delay each is a
+    connection from the neuron that comes first to the other.
 
     Parameters
     ----------
