@@ -31,7 +31,7 @@ ALLOWED = {
     "callbacks": {"network"},
     "train": {"network", "sequences", "optim", "sparsity", "callbacks"},
     "sparsity": {"network", "optim"},
-    "topologies": {"network"},
+    "topologies": {"network", "sampling"},
     "convert": {"network"},
     "plot": {"network"},
     "datasets": set(),
