@@ -27,6 +27,7 @@ from .plan import Plan
 from .schedule import Schedule
 from .sequences import State
 from .train import History, Trainer
+from .union import union
 
 __version__ = "0.1.0"
 
@@ -66,4 +67,5 @@ __all__ = [
     "to_networkx",
     "to_scipy",
     "topologies",
+    "union",
 ]

@@ -598,8 +598,8 @@ class Network:
         self._require_outputs()
         if batch_size is not None:
             checks.whole("batch_size", batch_size, 1)
-        result, raw = self._run(X, batch_size, state, lambda run: run.outputs)
-        return (result, State.of(self.graph, raw)) if return_state else result
+        result, after = self._run(X, batch_size, state, lambda run: run.outputs, return_state)
+        return (result, after) if return_state else result
 
     __call__ = predict
 
@@ -1012,18 +1012,26 @@ class Network:
         return self._schedule
 
     def _run(
-        self, X: Any, batch_size: int | None, state: State | None, read: Callable[[Any], np.ndarray]
-    ) -> tuple[np.ndarray, backends.State]:
-        """Run X forward; what ``read`` takes from the passes, and the state after the last step."""
+        self,
+        X: Any,
+        batch_size: int | None,
+        state: State | None,
+        read: Callable[[Any], np.ndarray],
+        want_state: bool = False,
+    ) -> tuple[np.ndarray, State | None]:
+        """Run X forward; what ``read`` takes from the passes, and the state after the last step if it is wanted."""
         X = self._checked_inputs(X)
         flat, plan = X.ndim == 2, self.plan
         with ONE_PASS:
             self._spread()
             raw = None if state is None else state.to_slots(self.graph, len(X), plan)
             steps = X[:, None] if flat else X
-            result, raw, run, whole = sequences.predict(self.backend, plan, steps, raw, batch_size, self._pass, read)
+            result, raw, run, whole = sequences.predict(
+                self.backend, plan, steps, raw, batch_size, self._pass, read, want_state
+            )
             self._passed(run, whole, flat)
-        return result[:, 0] if flat else result, raw
+        after = State.of(self.graph, raw) if want_state and raw is not None else None
+        return result[:, 0] if flat else result, after
 
     def _passed(self, run: Any, whole: bool, flat: bool = True) -> None:
         self._pass, self._pass_whole, self._pass_flat = run, whole, flat

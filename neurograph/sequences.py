@@ -138,13 +138,15 @@ def predict(
     batch_size: int | None,
     reuse: Any,
     read: Callable[[Any], np.ndarray],
-) -> tuple[np.ndarray, backends.State, Any, bool]:
+    want_state: bool,
+) -> tuple[np.ndarray, backends.State | None, Any, bool]:
     """Run X in pieces of samples and windows of steps; returns what ``read`` takes from each pass, put together.
 
     Returns
     -------
     result : ndarray, shape (batch, time, ...)
-    state : backends.State
+    state : backends.State or None
+        After the last step, if wanted.
     run : Pass
         The last pass.
     whole : bool
@@ -165,12 +167,15 @@ def predict(
         for begin in range(0, steps, window):
             run = backend.forward(plan, np.ascontiguousarray(X[piece, begin : begin + window]), False, run, carried)
             of_piece.append(read(run))
-            carried = run.state()
+            if want_state or begin + window < steps:
+                carried = run.state()
         parts.append(of_piece[0] if len(of_piece) == 1 else np.concatenate(of_piece, axis=1))
         states.append(carried)
     whole = batch <= batch_size and steps <= window
     if len(parts) == 1:
         return parts[0], states[0], run, whole
+    if not want_state:
+        return np.concatenate(parts), None, run, whole
     potentials = np.concatenate([s.potentials for s in states]) if plan.leaks else None
     joined = backends.State(np.concatenate([s.outputs for s in states]), potentials)
     return np.concatenate(parts), joined, run, whole

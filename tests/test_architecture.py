@@ -27,6 +27,7 @@ ALLOWED = {
     "state": {"graph", "io"},
     "sequences": {"backends", "plan", "graph"},
     "network": {"backends", "plan", "schedule", "graph", "io", "state", "sampling", "names", "sequences"},
+    "union": {"network", "graph"},
     "optim": {"network"},
     "callbacks": {"network"},
     "train": {"network", "sequences", "optim", "sparsity", "callbacks"},

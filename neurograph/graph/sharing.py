@@ -31,13 +31,15 @@ class Sharing:
     ----------
     table : Table
         The parameters; column ``users`` counts the tenants of each.
+    structure : tuple of str
+        Columns of the tenants that are no part of a parameter.
     """
 
     def __init__(self, tenants: Table, value: str, grad: str, common_numbers: bool):
         dtype = tenants[value].dtype
         self.tenants, self.value, self.grad = tenants, value, grad
         self.table = Table({value: dtype, grad: dtype, "users": np.int32})
-        self._structure = {*tenants.columns, KEY, *self.table.columns}  # any column that comes later is state
+        self.structure = tuple(n for n in tenants.columns if n not in (value, grad))  # later ones are state
         self._common = common_numbers
         if not common_numbers:
             self.table.next_id = APART
@@ -51,6 +53,13 @@ class Sharing:
     def n_parameters(self) -> int:
         """Different parameters of all tenants."""
         return len(self.tenants) - self.n_tied + len(self.table)
+
+    @property
+    def trained(self) -> list[str]:
+        """Names of the columns that belong to a parameter: value, gradient, and whatever optimizers have added."""
+        fixed = {*self.structure, KEY, "users"}
+        names = dict.fromkeys((self.value, self.grad, *self.tenants.columns, *self.table.columns))
+        return [name for name in names if name not in fixed]
 
     @property
     def nbytes(self) -> int:
@@ -110,7 +119,7 @@ class Sharing:
         """
         names, group, members = np.unique(labels, return_inverse=True, return_counts=True)
         count = len(names)
-        columns = self._columns()
+        columns = self.trained
         values = {name: self.read(name, slots) for name in columns}
         if not average:
             what = f"tie tenants of different {self.value}: they would set label"
@@ -152,7 +161,7 @@ class Sharing:
         slots = slots[self.rows(slots) >= 0]
         if not len(slots):
             return
-        for name in self._columns():
+        for name in self.trained:
             values = self.read(name, slots)
             self.tenants.add_column(name, values.dtype)[slots] = values
         self.release(slots)
@@ -191,11 +200,6 @@ class Sharing:
         users = np.bincount(rows[rows >= 0], minlength=self.table.size)
         assert (users == self.table["users"]).all()
         assert ((users > 0) == (self.table["id"] >= 0)).all(), "a parameter without users, or a user without one"
-
-    def _columns(self) -> list[str]:
-        """Value, gradient and every state column that either table has."""
-        later = [name for name in (*self.tenants.columns, *self.table.columns) if name not in self._structure]
-        return [self.value, self.grad, *dict.fromkeys(later)]
 
 
 def _require_agreement(values: np.ndarray, group: np.ndarray, what: str, names: np.ndarray) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numba
 import numpy as np
 
@@ -11,6 +13,11 @@ from . import kernels
 from .updates import adam, one_at_a_time, rmsprop, sgd
 
 __all__ = ["Pass", "adam", "backward", "forward", "rmsprop", "sgd"]
+
+
+# Bringing the weights into row order costs about as much as it saves in so many reads of a column so long that it does
+# not stay in the second cache.
+ENOUGH_READS, LARGE_COLUMN = 8, 100_000
 
 
 class Pass:
@@ -104,6 +111,11 @@ def _zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return array
 
 
+@lru_cache(maxsize=1)
+def _counting(count: int) -> np.ndarray:
+    return np.arange(count, dtype=np.int32)
+
+
 def forward(
     plan: Plan, X: np.ndarray, keep: bool = True, reuse: Pass | None = None, state: State | None = None
 ) -> Pass:
@@ -117,8 +129,16 @@ def forward(
     acts, keep_z = run.buffer("acts"), plan.leaks or (keep and plan.needs_preactivation)
     z = run.buffer("z") if keep_z else acts
     slots = np.arange(n, dtype=np.int32)
-    rate = (1 / neurons["time_constant"]).astype(graph.dtype) if plan.leaks else np.zeros(0, graph.dtype)
+    rate = np.zeros(0, graph.dtype)
+    if plan.leaks:  # a freed slot has time constant 0
+        rate = (1 / np.maximum(neurons["time_constant"], 1)).astype(graph.dtype)
     run.rate = rate
+    weight, slot = graph.connections["weight"], graph.incoming.slot
+    if acts.shape[0] * steps >= ENOUGH_READS and len(weight) >= LARGE_COLUMN:
+        # In the order of the rows the weights are read in sequence, panel after panel and step after step.
+        ordered = np.empty(len(slot), graph.dtype)
+        kernels.by_place(graph.incoming.start, graph.incoming.length, slot, weight, ordered)
+        weight, slot = ordered, _counting(len(slot))
     with one_at_a_time:
         if run.history and state is not None:
             kernels.to_panels(state.outputs, slots, acts, 0, n, True)
@@ -131,8 +151,8 @@ def forward(
         kernels.to_panels(X, plan.inputs, acts, run.history * n, n, True)
         kernels.forward(
             plan.rows, plan.offsets, plan.incoming_work, numba.get_num_threads(), steps, run.history, n, plan.n_special,
-            graph.incoming.start, graph.incoming.length, graph.unrolled().incoming, graph.incoming.slot,
-            graph.connections["delay"], graph.connections["weight"], neurons["activation"],
+            graph.incoming.start, graph.incoming.length, graph.unrolled().incoming, slot, graph.connections["delay"],
+            weight, neurons["activation"],
             neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], rate, plan.special, acts, z,
             keep_z, run.buffer("kept"),
         )  # fmt: skip
