@@ -2,5 +2,6 @@
 
 from .networkx import from_networkx, to_networkx
 from .scipy import from_scipy, to_scipy
+from .sklearn import from_sklearn
 
-__all__ = ["from_networkx", "from_scipy", "to_networkx", "to_scipy"]
+__all__ = ["from_networkx", "from_scipy", "from_sklearn", "to_networkx", "to_scipy"]
