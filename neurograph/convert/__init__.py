@@ -1,7 +1,8 @@
 """Bridges to other libraries' graphs and matrices; each imports its library when it is used."""
 
+from .neat import from_neat
 from .networkx import from_networkx, to_networkx
 from .scipy import from_scipy, to_scipy
 from .sklearn import from_sklearn
 
-__all__ = ["from_networkx", "from_scipy", "from_sklearn", "to_networkx", "to_scipy"]
+__all__ = ["from_neat", "from_networkx", "from_scipy", "from_sklearn", "to_networkx", "to_scipy"]

@@ -30,4 +30,5 @@ def library(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         name = module.partition(".")[0]
-        raise MissingDependencyError(f'{name} cannot be imported ({error}): pip install "neurograph[{extra}]"') from error
+        cure = f'pip install "neurograph[{extra}]"'
+        raise MissingDependencyError(f"{name} cannot be imported ({error}): {cure}") from error
