@@ -69,6 +69,13 @@ def test_multilabel_classifier(X):
     np.testing.assert_allclose(expit(ng.from_sklearn(mlp).predict(X)), mlp.predict_proba(X), atol=1e-6)
 
 
+def test_inputs_keep_the_names_of_the_features(X):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(X, columns=["a", "b", "c", "d", "e"])
+    net = ng.from_sklearn(fitted(MLPRegressor, X[:, 0], table, hidden_layer_sizes=(3,)))
+    assert net.inputs.names.tolist() == ["a", "b", "c", "d", "e"]
+
+
 def test_it_trains_on_where_scikit_learn_stopped(X):
     """One step of plain gradient descent in both: the same loss, the same weights."""
     Y = X[:, :2] ** 2

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..checks import require
 from ..errors import InvalidValueError, NotSupportedError
 from ..network import Network
 from .libraries import library
@@ -17,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class Form(NamedTuple):
-    """A function of neat-python as one of ours, ``function(scale * z)``, or as two: ``function(by * first(scale * z))``.
+    """A function of neat-python as one of ours, ``function(scale * z)``, or two, ``function(by * first(scale * z))``.
 
-    The second neuron exists where neat-python clips or scales in a way that no weight can express.
+    There are two where neat-python clips or scales in a way that no weight can express.
     """
 
     function: Any
@@ -70,7 +69,7 @@ def from_neat(
     A weight here is the gene's weight times the node's ``response`` and times the factor that neat-python puts before
     some functions: its sigmoid is ``1 / (1 + exp(-5 z))``; biases likewise. Nodes that neat-python does not evaluate
     are left out. "sin" and "softplus" become two neurons, since neat-python clips them; the one that carries the result
-    stands for the node.
+    stands for the node, and what joins the two is frozen.
 
     Parameters
     ----------
@@ -83,7 +82,7 @@ def from_neat(
     Returns
     -------
     Network
-        With groups "inputs", "hidden" and "outputs".
+        With groups "inputs", "hidden" and "outputs"; neurons have the node's key as their name: ``net.neuron("-1")``.
 
     Raises
     ------
@@ -137,11 +136,14 @@ def from_neat(
         weight=np.array([weight for *_, weight in links], float),
         delay=[int(recurrent and source in nodes) for source, _, _ in links],
     )
-    net.add_connections(
-        helpers.ids,
-        [value[key] for key in helped],
-        weight=np.array([nodes[key].form.by for key in helped], float),
+    second = net.group([value[key] for key in helped])
+    joints = net.add_connections(
+        helpers.ids, second.ids, weight=np.array([nodes[key].form.by for key in helped], float)
     )
+    if helped:
+        joints.frozen = True
+        second.bias_frozen = True
+    inputs.names, main.names = [str(key) for key in input_keys], [str(key) for key in keys]
     net.group([value[key] for key in hidden], name="hidden")
     net.mark_outputs([value[key] for key in output_keys])
     net.group([value[key] for key in output_keys], name="outputs")

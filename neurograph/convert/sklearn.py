@@ -42,8 +42,9 @@ def from_sklearn(
     Returns
     -------
     Network
-        Layers are the groups "inputs", "hidden 1", ..., "outputs", as `topologies.layered` names them. Column k of
-        several outputs belongs to ``mlp.classes_[k]``; the one column of two classes speaks for ``mlp.classes_[1]``.
+        Layers are the groups "inputs", "hidden 1", ..., "outputs", as `topologies.layered` names them, and the inputs
+        have the names of the features, if the estimator was fitted with names. Column k of several outputs belongs to
+        ``mlp.classes_[k]``; the one column of two classes speaks for ``mlp.classes_[1]``.
 
     Raises
     ------
@@ -88,6 +89,8 @@ def from_sklearn(
             targets = net.add_outputs(len(bias), activation=activation, bias=bias, name="outputs")
         net.connect(sources, targets, weight=weights.T.ravel())
         sources = targets
+    if hasattr(mlp, "feature_names_in_"):
+        net.inputs.names = [str(name) for name in mlp.feature_names_in_]
     return net
 
 
