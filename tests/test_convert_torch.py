@@ -23,9 +23,9 @@ def flat(tensor):
 def same(module, shape, batch=5, **options):
     """Convert, compare the outputs in evaluation mode, and return the network."""
     x = torch.randn(batch, *shape)
-    modes = [part.training for part in module.modules()]
+    before = [(part.training, set(vars(part))) for part in module.modules()]
     net = ng.from_torch(module, shape, **options)
-    assert [part.training for part in module.modules()] == modes
+    assert [(part.training, set(vars(part))) for part in module.modules()] == before, "the module was changed"
     with torch.no_grad():
         expected = module.eval()(x)
     np.testing.assert_allclose(net.predict(flat(x)), flat(expected), atol=1e-5, rtol=1e-5)
@@ -266,6 +266,7 @@ FORWARDS = {
     "a sum of two layers": lambda self, x: torch.relu(self.a(x) + self.b(x)),
     "read twice": lambda self, x: (lambda h: torch.tanh(h) + h)(self.a(x)),
     "a parameter and a buffer": lambda self, x: torch.tanh(self.a(x) + self.p) * self.p + self.c,
+    "a constant of the forward pass": lambda self, x: self.a(x) + torch.arange(6.0),
     "a computed constant": lambda self, x: x + self.p.exp() * 2,
     "cat": lambda self, x: torch.cat([self.a(x), x, torch.relu(self.b(x))], dim=1),
     "cat of the same": lambda self, x: self.b(torch.cat([x, x], dim=1)[:, 2:8]),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph.views import Connections, Group
 from ..network import Network
+
+if TYPE_CHECKING:
+    from ..graph.views import Connections, Group
 
 
 @dataclass(frozen=True)

@@ -107,11 +107,19 @@ def from_torch(
     require(isinstance(module, torch.nn.Module), f"from_torch takes a torch.nn.Module, not {type(module).__name__}")
     _, shape = count_of(input_shape if isinstance(input_shape, tuple | list) else (input_shape,), "input_shape")
     assert shape is not None
-    traced = _traced(torch, module)
-    builder = Builder(Network(seed=seed, dtype=dtype, backend=backend), frozenset(_reused(traced)))
-    net = builder.net
-    reader = _Reader(torch, traced, builder, net.add_inputs(shape, name="inputs").ids.reshape(shape))
-    outputs = builder.neurons(reader.run())
+    net = Network(seed=seed, dtype=dtype, backend=backend)
+    ids = net.add_inputs(shape, name="inputs").ids.reshape(shape)
+    modes, attributes = [(part, part.training) for part in module.modules()], set(vars(module))
+    try:
+        module.eval()
+        root, nodes = _traced(torch, module)
+        builder = Builder(net, _reused(root, nodes))
+        outputs = builder.neurons(_Reader(torch, root, builder).run(nodes, Values(ids)))
+    finally:
+        for part, training in modes:
+            part.training = training
+        for name in set(vars(module)) - attributes:  # tracing keeps constants of the forward pass there
+            delattr(module, name)
     flat = outputs.ids.ravel()
     if len(np.unique(flat)) < len(flat):
         flat = builder.neurons(builder.copied(outputs)).ids.ravel()
@@ -122,51 +130,47 @@ def from_torch(
     return net
 
 
-def _traced(torch: Any, module: Any) -> Any:
-    """The module's graph in evaluation mode; the module's own modes are put back."""
-    modes = [(part, part.training) for part in module.modules()]
+def _traced(torch: Any, module: Any) -> tuple[Any, list]:
+    """The nodes of the module's graph, and the module that their paths start from."""
     leaf = type(module).__module__.startswith("torch.nn") and not isinstance(module, torch.nn.Sequential)
+    root = torch.nn.Sequential(module) if leaf else module
     try:
-        module.eval()
-        traced = torch.fx.symbolic_trace(torch.nn.Sequential(module) if leaf else module)
+        return root, list(torch.fx.Tracer().trace(root).nodes)
     except (torch.fx.proxy.TraceError, TypeError, ValueError, RuntimeError) as error:
         raise NotSupportedError(
             f"{type(module).__name__} cannot be traced ({error}); its forward pass must not branch or loop on values, "
             "as torch.fx.symbolic_trace demands"
         ) from error
-    finally:
-        for part, training in modes:
-            part.training = training
-    return traced
 
 
-def _reused(traced: Any) -> set[int]:
+def _reused(root: Any, nodes: list) -> frozenset[int]:
     """Parameters that several nodes of the graph use."""
     uses: Counter[int] = Counter()
-    for node in traced.graph.nodes:
+    for node in nodes:
         if node.op == "call_module":
-            uses.update(id(parameter) for parameter in traced.get_submodule(node.target).parameters())
+            uses.update(id(parameter) for parameter in root.get_submodule(node.target).parameters())
         elif node.op == "get_attr":
-            uses[id(_attribute(traced, node.target))] += len(node.users)
-    return {key for key, count in uses.items() if count > 1}
+            uses[id(_attribute(root, node.target))] += len(node.users)
+    return frozenset(key for key, count in uses.items() if count > 1)
 
 
-def _attribute(traced: Any, path: str) -> Any:
-    return operator.attrgetter(path)(traced)
+def _attribute(root: Any, path: str) -> Any:
+    return operator.attrgetter(path)(root)
 
 
 class _Reader:
     """Goes through a traced graph, node by node."""
 
-    def __init__(self, torch: Any, traced: Any, builder: Builder, inputs: np.ndarray):
-        self.torch, self.traced, self.builder = torch, traced, builder
-        self.inputs: np.ndarray | None = inputs
+    def __init__(self, torch: Any, root: Any, builder: Builder):
+        self.torch, self.root, self.builder = torch, root, builder
+        self.inputs: list[Values] = []
         self.values: dict[Any, Any] = {}
         self.functions = _functions(torch)
 
-    def run(self) -> Values | Sum:
+    def run(self, nodes: list, inputs: Values) -> Values | Sum:
         """The tensor that the module returns."""
-        for node in self.traced.graph.nodes:
+        self.inputs = [inputs]
+        for node in nodes:
             args, kwargs = self.torch.fx.node.map_arg((node.args, node.kwargs), self.values.__getitem__)
             if node.op == "output":
                 return _tensor(args[0], "the module must return one tensor that depends on its input")
@@ -184,13 +188,12 @@ class _Reader:
 
     def _value(self, node: Any, args: tuple, kwargs: dict) -> Any:
         if node.op == "placeholder":
-            require(self.inputs is not None, "the module takes several inputs; make it take one tensor")
-            value, self.inputs = Values(np.asarray(self.inputs)), None
-            return value
+            require(self.inputs, "the module takes several inputs; make it take one tensor")
+            return self.inputs.pop()
         if node.op == "get_attr":
-            return _attribute(self.traced, node.target)
+            return _attribute(self.root, node.target)
         if node.op == "call_module":
-            module = self.traced.get_submodule(node.target)
+            module = self.root.get_submodule(node.target)
             result, in_place = self._layer(module, *args), getattr(module, "inplace", False)
         else:
             name = node.target if node.op == "call_method" else self.functions.get(node.target)
@@ -232,7 +235,7 @@ class _Reader:
 
     def _described(self, node: Any) -> str:
         if node.op == "call_module":
-            kind = type(self.traced.get_submodule(node.target))
+            kind = type(self.root.get_submodule(node.target))
             return f"layer {node.target!r} ({kind.__module__.partition('.modules')[0]}.{kind.__name__})"
         return f"{node.name!r} in the forward pass"
 
