@@ -6,7 +6,7 @@ A `Network` is any graph of neurons and connections (WHAT). A scheduler partitio
 
 from . import callbacks, datasets, functions, optim, plot, sparsity, topologies
 from .backends import available_backends
-from .convert import from_neat, from_networkx, from_scipy, from_sklearn, from_torch, to_networkx, to_scipy
+from .convert import from_neat, from_networkx, from_scipy, from_sklearn, from_torch, to_networkx, to_scipy, to_torch
 from .errors import (
     CycleError,
     DivergedError,
@@ -68,5 +68,6 @@ __all__ = [
     "sparsity",
     "to_networkx",
     "to_scipy",
+    "to_torch",
     "topologies",
 ]

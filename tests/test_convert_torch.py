@@ -380,3 +380,149 @@ def test_shapes_that_do_not_fit():
         ng.from_torch(nn.Sequential(nn.MaxPool2d(2), nn.MaxPool2d(2)), (1, 3, 3))
     with pytest.raises(ng.InvalidValueError, match=r"torch.nn.Module, not function"):
         ng.from_torch(F.relu, 3)
+
+
+# -- to PyTorch --------------------------------------------------------------------------------------------------------
+
+
+def both(net, x, Y, loss="mse"):
+    """Loss, outputs and gradients in the network and in its module, which must agree."""
+    module = ng.to_torch(net)
+    outputs = module(torch.as_tensor(x))
+    value = F.mse_loss(outputs, torch.as_tensor(Y))
+    value.backward()
+    assert net.backward(x, Y, loss=loss) == pytest.approx(float(value.detach()), rel=1e-6)
+    np.testing.assert_allclose(outputs.detach().numpy(), net.predict(x), rtol=1e-9, atol=1e-9)
+    return module
+
+
+def gradients_agree(net, module, rtol=1e-7, atol=1e-10):
+    """Per parameter, in ascending order of their numbers."""
+    neurons = net.neurons - net.inputs
+    for given, number, grad, frozen in (
+        (module.weight.grad, net.connections.parameter, net.connections.grad, net.connections.frozen),
+        (module.bias.grad, neurons.bias_parameter, neurons.bias_grad, neurons.bias_frozen),
+    ):
+        _, first = np.unique(number[~frozen], return_index=True)
+        np.testing.assert_allclose(given.numpy(), grad[~frozen][first], rtol=rtol, atol=atol)
+
+
+SPECS = [("leaky_relu", 0.3), ("clipped_relu", 0.5), ("elu", 0.7)] + [
+    name for name in ng.functions.activations.ACTIVATIONS if name not in ("leaky_relu", "clipped_relu", "elu")
+]
+
+
+def any_graph(seed, aggregations=("sum", "mean", "product", "max", "min"), n=40):
+    """A random graph with every activation in turn, and aggregations at random."""
+    rng = np.random.default_rng(seed)
+    net = ng.topologies.random_dag(4, n, 5, density=0.2, seed=seed, dtype="float64", weight="xavier")
+    hidden = net.groups["hidden"] | net.groups["outputs"]
+    hidden.activation = [SPECS[k % len(SPECS)] for k in rng.permutation(len(hidden))]
+    hidden.aggregation = rng.choice(aggregations, len(hidden)).tolist()
+    hidden.bias = rng.normal(size=len(hidden)) * 0.3
+    # What grows without bounds, or jumps, says nothing about the rest.
+    wild = [k for k, spec in enumerate(hidden.activation) if spec in ("inv", "log", "cube", "exp", "step", "square")]
+    for k in wild:
+        if net.neuron(int(hidden.ids[k])).fan_out:
+            hidden[k].outputs.weight *= 0.1
+    return net, rng
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_graph_and_its_gradients(seed):
+    net, rng = any_graph(seed)
+    x, Y = rng.normal(size=(9, 4)), rng.normal(size=(9, 5))
+    gradients_agree(net, both(net, x, Y), rtol=1e-6)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_every_activation_at_its_kinks(spec):
+    net = ng.Network(dtype="float64")
+    x = net.add_inputs(1)
+    hidden = net.add_neurons(9, activation=spec, bias=[-2.0, -1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 70.0, -70.0])
+    net.connect(x, hidden, weight=1.0)
+    net.connect(hidden, net.add_outputs(1), weight=np.arange(1.0, 10.0))
+    gradients_agree(net, both(net, np.zeros((1, 1)), np.zeros((1, 1))), rtol=1e-9)
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "mean", "product", "max", "min"])
+def test_every_aggregation_with_ties_zeros_and_nothing(aggregation):
+    rng = np.random.default_rng(0)
+    net = ng.Network(dtype="float64")
+    x = net.add_inputs(6)
+    hidden = net.add_neurons(60, activation="tanh", aggregation=aggregation, bias=rng.normal(size=60))
+    net.connect(x, hidden[:40], density=0.4, weight=1.0)
+    net.connect(hidden, net.add_outputs(2), weight="he")
+    X = rng.integers(-1, 2, size=(8, 6)).astype(float)
+    gradients_agree(net, both(net, X, rng.normal(size=(8, 2))))
+
+
+def test_shared_and_frozen_parameters():
+    net, rng = any_graph(1, aggregations=("sum",))
+    hidden = net.groups["hidden"]
+    net.tie(net.connections[:60], rng.integers(0, 7, 60), average=True)
+    net.tie(hidden[:20], rng.integers(0, 4, 20), average=True)
+    net.connections[50:80].frozen = True
+    hidden[15:25].bias_frozen = True
+    x, Y = rng.normal(size=(9, 4)), rng.normal(size=(9, 5))
+    module = both(net, x, Y)
+    gradients_agree(net, module)
+    assert module.weight.numel() + module.bias.numel() + module.frozen_weight.numel() + module.frozen_bias.numel() == (
+        net.n_parameters
+    )
+
+
+def test_a_step_of_gradient_descent_in_both():
+    net, rng = any_graph(2)
+    x, Y = rng.normal(size=(9, 4)), rng.normal(size=(9, 5))
+    other = ng.from_networkx(ng.to_networkx(net), net.inputs.ids, net.outputs.ids, dtype="float64")
+    module = both(net, x, Y)
+    torch.optim.SGD(module.parameters(), lr=0.01).step()
+    ng.optim.SGD(lr=0.01).step(net)
+    trained = net.connections.weight, net.neurons.bias
+    module.write_to(net)
+    np.testing.assert_allclose(net.connections.weight, trained[0], rtol=1e-9)
+    np.testing.assert_allclose(net.neurons.bias, trained[1], rtol=1e-9)
+    net.connections[0].remove()
+    with pytest.raises(ng.InvalidValueError, match="edited"):
+        module.write_to(net)
+    assert other.n_connections == net.n_connections + 1
+
+
+def test_there_and_back():
+    module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 4)).double()
+    net = ng.from_torch(module, (1, 6, 6), dtype="float64")
+    again = ng.to_torch(net)
+    x = torch.randn(5, 1, 6, 6, dtype=torch.double)
+    target = torch.randn(5, 4, dtype=torch.double)
+    F.mse_loss(module(x), target).backward()
+    F.mse_loss(again(x.flatten(1)), target).backward()
+    np.testing.assert_allclose(again(x.flatten(1)).detach(), flat(module(x)), rtol=1e-9)
+    assert again.weight.numel() == module[0].weight.numel() + module[4].weight.numel()
+    for given, is_one in ((again.weight.grad, lambda p: p.ndim > 1), (again.bias.grad, lambda p: p.ndim == 1)):
+        expected = torch.cat([p.grad.ravel() for p in module.parameters() if is_one(p)])
+        np.testing.assert_allclose(np.sort(given), np.sort(expected), rtol=1e-7, atol=1e-12)
+
+
+def test_a_module_is_a_module(tmp_path):
+    """Saved with its classes, by its parameters, copied, and in single precision whatever comes in."""
+    net = ng.topologies.layered([3, 5, 2], seed=0)
+    module, x = ng.to_torch(net), torch.randn(4, 3)
+    torch.save(module, tmp_path / "module.pt")
+    torch.save(module.state_dict(), tmp_path / "parameters.pt")
+    again = torch.load(tmp_path / "module.pt", weights_only=False)
+    torch.testing.assert_close(again(x), module(x))
+    with torch.no_grad():
+        again.weight += 1
+    again.load_state_dict(torch.load(tmp_path / "parameters.pt"))
+    torch.testing.assert_close(again(x), module(x))
+    torch.testing.assert_close(module(x.double()), module(x))
+    with pytest.raises(ValueError, match=re.escape("(batch, 3)")):
+        module(torch.randn(4, 5))
+
+
+def test_to_torch_refuses_a_network_without_outputs():
+    net = ng.Network()
+    net.add_inputs(2)
+    with pytest.raises(ng.InvalidValueError, match="no outputs"):
+        ng.to_torch(net)
