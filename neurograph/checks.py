@@ -98,7 +98,7 @@ def labels(value: Any, count: int, what: str) -> np.ndarray:
 
 def flags(value: Any, count: int, what: str) -> np.ndarray:
     """True or False, one for all or one for each of ``count``."""
-    values = _array(value, what)
+    values = regular(value, what)
     require(
         values.dtype == bool and values.shape in ((), (count,)),
         f"{what} must be True or False, one for all or one for each of {count}, not {value!r}",

@@ -412,7 +412,10 @@ SPECS = [("leaky_relu", 0.3), ("clipped_relu", 0.5), ("elu", 0.7)] + [
 ]
 
 
-def any_graph(seed, aggregations=("sum", "mean", "product", "max", "min"), n=40):
+AGGREGATIONS = list(ng.functions.aggregations.AGGREGATIONS)
+
+
+def any_graph(seed, aggregations=AGGREGATIONS, n=40):
     """A random graph with every activation in turn, and aggregations at random."""
     rng = np.random.default_rng(seed)
     net = ng.topologies.random_dag(4, n, 5, density=0.2, seed=seed, dtype="float64", weight="xavier")
@@ -445,7 +448,7 @@ def test_every_activation_at_its_kinks(spec):
     gradients_agree(net, both(net, np.zeros((1, 1)), np.zeros((1, 1))), rtol=1e-9)
 
 
-@pytest.mark.parametrize("aggregation", ["sum", "mean", "product", "max", "min"])
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_every_aggregation_with_ties_zeros_and_nothing(aggregation):
     rng = np.random.default_rng(0)
     net = ng.Network(dtype="float64")
@@ -487,6 +490,29 @@ def test_a_step_of_gradient_descent_in_both():
     with pytest.raises(ng.InvalidValueError, match="edited"):
         module.write_to(net)
     assert other.n_connections == net.n_connections + 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_through_time(seed):
+    """Loops, several delays beside connections of none, and leaky potentials."""
+    net, rng = any_graph(seed, n=20)
+    hidden = net.groups["hidden"]
+    tame = hidden[[spec not in ("inv", "log", "cube", "exp", "square") for spec in hidden.activation]]
+    net.connect(tame, tame, density=0.1, delay=1, weight=lambda *a: 0.3 * rng.normal(size=len(a[0])))
+    net.connect(net.inputs, tame, density=0.2, delay=3, weight=0.5)
+    if seed % 2:
+        hidden[:10].time_constant = rng.uniform(1, 5, 10)
+    x, Y = rng.normal(size=(6, 9, 4)), rng.normal(size=(6, 9, 5))
+    gradients_agree(net, both(net, x, Y), rtol=1e-6, atol=1e-9)
+
+
+def test_leaks_alone_need_time():
+    net = ng.topologies.layered([2, 3, 1], activation="tanh", dtype="float64", seed=0)
+    net.groups["hidden 1"].time_constant = 2.5
+    x = np.random.default_rng(0).normal(size=(4, 7, 2))
+    both(net, x, np.zeros((4, 7, 1)))
+    with pytest.raises(ValueError, match="batch, time, 2"):
+        ng.to_torch(net)(torch.randn(4, 2))
 
 
 def test_there_and_back():

@@ -38,8 +38,8 @@ def to_torch(net: Network) -> torch.nn.Module:
     Returns
     -------
     torch.nn.Module
-        ``forward(x)`` takes (batch, n_inputs) and returns (batch, n_outputs); with delays in the network it takes
-        (batch, time, n_inputs) and returns (batch, time, n_outputs), starting from zero.
+        ``forward(x)`` takes (batch, n_inputs) and returns (batch, n_outputs). Of a network with delays or time
+        constants it takes (batch, time, n_inputs) and returns (batch, time, n_outputs), starting from zero.
 
     Raises
     ------
@@ -170,28 +170,33 @@ def _classes() -> dict[str, type]:
             return joined.new_full((self.width, joined.shape[1]), neutral).index_copy(0, self.rows, joined)
 
         def _joined(self, terms):
-            if self.aggregation == "median":
-                return self._median(terms)
             if self.aggregation in SEGMENTS:
                 return self._segments(terms, SEGMENTS[self.aggregation])
-            # The largest or smallest; those that tie share the gradient evenly.
             with torch.no_grad():
-                size = {"max": terms, "min": -terms, "maxabs": terms.abs()}[self.aggregation]
-                reached = size == self._segments(size, "max")[self.place]
-                share = reached / self._segments(reached.to(terms), "sum")[self.place]
-            return self._segments(torch.where(reached, terms, 0) * share, "sum")
+                bests = self._middle(terms) if self.aggregation == "median" else [self._best(terms)]
+                reached = [(terms == best[self.place]).to(terms) for best in bests]
+                # Terms that tie share the gradient evenly.
+                share = sum(r / self._segments(r, "sum")[self.place] for r in reached) / len(reached)
+            return self._segments(torch.where(share > 0, terms, 0) * share, "sum")
+
+        def _best(self, terms):
+            if self.aggregation != "maxabs":
+                return self._segments(terms, self.aggregation)
+            size, number = terms.abs(), torch.arange(len(terms), device=terms.device).to(terms)[:, None]
+            farthest = size == self._segments(size, "max")[self.place]
+            oldest = self._segments(torch.where(farthest, number, len(terms)), "min")
+            return terms.gather(0, oldest.long())
+
+        def _middle(self, terms):
+            """The middle two terms of each row."""
+            order = terms.argsort(dim=0, stable=True)
+            order = order.gather(0, self.place[order].argsort(dim=0, stable=True))  # row by row, ascending in each
+            count = torch.diff(self.offsets)
+            places = self.offsets[:-1] + (count - 1) // 2, self.offsets[:-1] + count // 2
+            return [terms.gather(0, order[place]) for place in places]
 
         def _segments(self, terms, kind):
             return torch.segment_reduce(terms, kind, offsets=self.offsets, axis=0)
-
-        def _median(self, terms):
-            order = terms.detach().argsort(dim=0, stable=True)
-            by_row = self.place[order].argsort(dim=0, stable=True)
-            order = order.gather(0, by_row)  # row by row, and ascending in each
-            count = torch.diff(self.offsets)
-            low = order[self.offsets[:-1] + (count - 1) // 2]
-            high = order[self.offsets[:-1] + count // 2]
-            return (terms.gather(0, low) + terms.gather(0, high)) / 2
 
     class NetworkModule(torch.nn.Module):
         """A network of any shape; see `neurograph.to_torch`."""
@@ -205,16 +210,17 @@ def _classes() -> dict[str, type]:
             self.register_buffer("bias_index", torch.as_tensor(bias_index), persistent=False)
             outputs = torch.as_tensor(layout.positions(net.outputs.ids))
             self.register_buffer("outputs", outputs, persistent=False)
-            self.n_inputs, self.max_delay = net.n_inputs, int(conns.delay.max(initial=0))
+            self.n_inputs, self.remembers = net.n_inputs, net.remembers
+            self.max_delay = int(conns.delay.max(initial=0))
             target = layout.positions(conns.target)
             columns = np.stack([layout.positions(conns.source), target, conns.delay, weight_index], axis=1)
             columns = columns[np.argsort(target, kind="stable")]
-            aggregation, activation = neurons.aggregation.tolist(), neurons.activation.tolist()
+            aggregation, activation, tau = neurons.aggregation, neurons.activation, neurons.time_constant
             self.generations = torch.nn.ModuleList()
             for start, end in zip(layout.starts[1:-1], layout.starts[2:], strict=True):
                 inside = slice(start - net.n_inputs, end - net.n_inputs)
-                kinds = aggregation[inside], activation[inside]
-                self.generations.append(Generation(*kinds, layout, start, columns, net.dtype))
+                kinds = aggregation[inside].tolist(), activation[inside].tolist(), tau[inside]
+                self.generations.append(Generation(*kinds, layout, start, columns))
 
         def _add(self, name: str, number: np.ndarray, value: np.ndarray, frozen: np.ndarray) -> np.ndarray:
             """Keep each parameter once; returns the place of each tenant's, trained ones first."""
@@ -229,38 +235,34 @@ def _classes() -> dict[str, type]:
             return place[which]
 
         def forward(self, x):
-            """Outputs (batch, n_outputs), or (batch, time, n_outputs) of a network with delays."""
-            shape = (x.shape[0], x.shape[1], self.n_inputs) if self.max_delay else (x.shape[0], self.n_inputs)
-            if x.shape != shape:
-                expected = f"(batch, {'time, ' if self.max_delay else ''}{self.n_inputs})"
+            """Outputs (batch, n_outputs), or (batch, time, n_outputs) of a network that remembers."""
+            if x.ndim != 2 + self.remembers or x.shape[-1] != self.n_inputs:
+                expected = f"(batch, {'time, ' if self.remembers else ''}{self.n_inputs})"
                 raise ValueError(f"x has the shape {tuple(x.shape)}; it must be {expected}")
             x = x.to(self.weight)
             weight = torch.cat([self.weight, self.frozen_weight])
             bias = torch.cat([self.bias, self.frozen_bias])[self.bias_index, None]
             prepared = [generation.prepare(weight) for generation in self.generations]
-            if not self.max_delay:
-                return self._step(x.T, prepared, bias, [])[self.outputs].T
             past = [x.new_zeros(self.n_neurons, len(x))] * self.max_delay
+            potentials = [None] * len(self.generations)
             outputs = []
-            for inputs in x.unbind(1):
-                past.append(self._step(inputs.T, prepared, bias, past))
+            for inputs in x.unbind(1) if self.remembers else [x]:
+                values, start = [inputs.T], 0
+                for number, generation in enumerate(self.generations):
+                    end = start + generation.width
+                    step = generation(prepared[number], bias[start:end], values, past, potentials[number])
+                    values.append(step[0])
+                    potentials[number] = step[1]
+                    start = end
+                past.append(torch.cat(values))
                 outputs.append(past[-1][self.outputs].T)
                 del past[0]
-            return torch.stack(outputs, 1)
+            return torch.stack(outputs, 1) if self.remembers else outputs[0]
 
         @property
         def n_neurons(self) -> int:
             """Number of neurons, inputs included."""
             return self.n_inputs + len(self.bias_index)
-
-        def _step(self, inputs, prepared, bias, past):
-            """Outputs of all neurons in one time step, shape (n_neurons, batch)."""
-            values, start = [inputs], 0
-            for generation, weights in zip(self.generations, prepared, strict=True):
-                end = start + generation.width
-                values.append(generation(weights, bias[start:end], values, past))
-                start = end
-            return torch.cat(values)
 
         def write_to(self, net: Network) -> None:
             """Write the parameters into the network that the module was made of.
@@ -287,7 +289,7 @@ def _classes() -> dict[str, type]:
     class Generation(torch.nn.Module):
         """Neurons that do not read each other in the same step: some blocks, and their activations in runs."""
 
-        def __init__(self, aggregation: list, activation: list, layout: Layout, start: int, columns: Any, dtype: Any):
+        def __init__(self, aggregation: list, activation: list, tau: Any, layout: Layout, start: int, columns: Any):
             super().__init__()
             self.width = len(aggregation)
             self.blocks = torch.nn.ModuleList()
@@ -299,19 +301,23 @@ def _classes() -> dict[str, type]:
                     self.blocks.append(Nothing(b - a, 1.0 if aggregation[a] == "product" else 0.0))
             specs = [spec if isinstance(spec, tuple) else (spec, 0.0) for spec in activation]
             self.runs = [(a, b, specs[a][0]) for a, b in _runs([name for name, _ in specs])]
-            values = np.array([parameter for _, parameter in specs], dtype)[:, None]
-            self.register_buffer("parameter", torch.as_tensor(values), persistent=False)
+            parameter = np.array([parameter for _, parameter in specs], tau.dtype)
+            self.register_buffer("parameter", torch.as_tensor(parameter[:, None]), persistent=False)
+            rate = 1 / tau[:, None] if (tau != 1).any() else None
+            self.register_buffer("rate", None if rate is None else torch.as_tensor(rate), persistent=False)
 
         def prepare(self, weight):
             """What one forward pass needs of the weights, whatever the number of steps."""
             return [block.prepare(weight) for block in self.blocks]
 
-        def forward(self, weights, bias, values, past):
-            """Outputs of the neurons, shape (width, batch)."""
+        def forward(self, weights, bias, values, past, potential):
+            """Outputs of the neurons, shape (width, batch), and the potentials where they leak."""
             parts = [block(w, values, past) for block, w in zip(self.blocks, weights, strict=True)]
             z = (parts[0] if len(parts) == 1 else torch.cat(parts)) + bias
+            if self.rate is not None:
+                z = self.rate * z + (0 if potential is None else (1 - self.rate) * potential)
             outputs = [_activated(torch, name, z[a:b], self.parameter[a:b]) for a, b, name in self.runs]
-            return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+            return outputs[0] if len(outputs) == 1 else torch.cat(outputs), None if self.rate is None else z
 
     class Nothing(torch.nn.Module):
         """Neurons without connections."""
