@@ -1,4 +1,4 @@
-"""Bridges to other libraries' graphs and matrices; each imports its library when it is used."""
+"""Bridges to other libraries' graphs, matrices and models; each imports its library when it is used."""
 
 from .neat import from_neat
 from .networkx import from_networkx, to_networkx

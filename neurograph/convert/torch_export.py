@@ -100,11 +100,12 @@ class Layout:
                 generations.append(np.array(sorted(others.tolist(), key=lambda id: (*kind[id], id))))
         self.ids = np.concatenate(generations)
         self.starts = np.cumsum([0, *map(len, generations)])
-        self._by_id = np.argsort(self.ids)
+        self._of_id = np.empty(self.ids.max() + 1, np.int64)
+        self._of_id[self.ids] = np.arange(len(self.ids))
 
     def positions(self, ids: np.ndarray) -> np.ndarray:
         """Positions of neurons."""
-        return self._by_id[np.searchsorted(self.ids, ids, sorter=self._by_id)]
+        return self._of_id[ids]
 
 
 @functools.cache
@@ -119,8 +120,8 @@ def _classes() -> dict[str, type]:
             super().__init__()
             self.aggregation, self.width = aggregation, end - start
             source, target, delay, index = conns.T
-            reads, local = np.unique(np.stack([delay, source]), axis=1, return_inverse=True)
-            local = local.ravel()
+            keys, local = np.unique(delay * layout.starts[-1] + source, return_inverse=True)
+            reads = np.divmod(keys, layout.starts[-1])
             # Pieces of the sources: (delay, generation or -1 for a whole step of the past, index in it).
             generation = np.where(reads[0] == 0, np.searchsorted(layout.starts, reads[1], side="right") - 1, -1)
             self.pieces: list[tuple[int, int, bool]] = []
@@ -131,7 +132,7 @@ def _classes() -> dict[str, type]:
                 self._keep(f"read{len(self.pieces)}", np.zeros(0, int) if whole else positions)
                 self.pieces.append((d, g, whole))
             rows, place, fan_in = np.unique(target - start, return_inverse=True, return_counts=True)
-            self.n_sources, self.every_row = reads.shape[1], len(rows) == self.width
+            self.n_sources, self.every_row = len(keys), len(rows) == self.width
             self.dense = aggregation in ("sum", "mean") and self.n_sources * self.width <= DENSE_AT * len(source)
             self._keep("index", index)
             self._keep("source", local)
