@@ -6,7 +6,7 @@ A `Network` is any graph of neurons and connections (WHAT). A scheduler partitio
 
 from . import callbacks, datasets, functions, optim, plot, sparsity, topologies
 from .backends import available_backends
-from .convert import from_networkx, from_scipy, to_networkx, to_scipy
+from .convert import from_neat, from_networkx, from_scipy, from_sklearn, from_torch, to_networkx, to_scipy, to_torch
 from .errors import (
     CycleError,
     DivergedError,
@@ -57,8 +57,11 @@ __all__ = [
     "available_backends",
     "callbacks",
     "datasets",
+    "from_neat",
     "from_networkx",
     "from_scipy",
+    "from_sklearn",
+    "from_torch",
     "functions",
     "load",
     "optim",
@@ -66,6 +69,7 @@ __all__ = [
     "sparsity",
     "to_networkx",
     "to_scipy",
+    "to_torch",
     "topologies",
     "union",
 ]

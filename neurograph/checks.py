@@ -96,6 +96,16 @@ def labels(value: Any, count: int, what: str) -> np.ndarray:
     return array
 
 
+def flags(value: Any, count: int, what: str) -> np.ndarray:
+    """True or False, one for all or one for each of ``count``."""
+    values = regular(value, what)
+    require(
+        values.dtype == bool and values.shape in ((), (count,)),
+        f"{what} must be True or False, one for all or one for each of {count}, not {value!r}",
+    )
+    return values
+
+
 def fraction(name: str, value: Any) -> None:
     """Refuse a value that is not a number from 0 to 1."""
     if not isinstance(value, int | float | np.number) or not 0 <= value <= 1:

@@ -499,12 +499,11 @@ class Network:
 
     def freeze(self, slots: np.ndarray, value: Any) -> None:
         """Say which connection slots keep their weights whatever an optimizer does: a bool, or one each."""
-        values = np.asarray(value)
-        require(
-            values.dtype == bool and values.shape in ((), (len(slots),)),
-            f"frozen must be True or False, one for all or one for each of {len(slots)}, not {value!r}",
-        )
-        self.graph.weights.write("frozen", slots, values)
+        self.graph.weights.write("frozen", slots, checks.flags(value, len(slots), "frozen"))
+
+    def freeze_bias(self, slots: np.ndarray, value: Any) -> None:
+        """Say which neuron slots keep their biases whatever an optimizer does: a bool, or one each."""
+        self.graph.biases.write("frozen", slots, checks.flags(value, len(slots), "bias_frozen"))
 
     def set_bias(self, slots: np.ndarray, value: Any) -> None:
         """Set the biases of neuron slots: a number, or one each."""

@@ -41,7 +41,9 @@ ALLOWED = {
     "testing": {"network"},
 }
 EVERYBODY = {"errors", "functions", "checks"}
-HEAVY = {"numba", "llvmlite", "cupy", "networkx", "matplotlib", "torch", "sklearn", "scipy", "tqdm", "safetensors"}
+HEAVY = {"numba", "llvmlite", "cupy", "networkx", "matplotlib", "torch", "sklearn", "neat", "scipy", "tqdm"} | {
+    "safetensors"
+}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import pytest
 
+import neurograph as ng
 from neurograph import optim
 from neurograph.backends import updates as numpy_updates
 from neurograph.backends.cpu import updates as numba_updates
@@ -323,3 +324,22 @@ def test_optimizers_are_values(optimizer):
 def test_schedules_are_reached_through_optim():
     for name in ("Constant", "Cosine", "Step", "WarmUp"):
         assert getattr(optim, name) is getattr(schedules, name)
+
+
+@pytest.mark.parametrize("optimizer", [optim.SGD(lr=0.1, momentum=0.9), optim.AdamW(lr=0.1)], ids=str)
+def test_frozen_biases_stay(optimizer, rng):
+    """Alone, and shared: a frozen parameter is frozen for all that share it."""
+    net = ng.topologies.layered([3, 4, 2], seed=0)
+    hidden = net.groups["hidden 1"]
+    hidden.bias = [1.0, 2.0, 3.0, 3.0]
+    net.tie(hidden[2:], [0, 0])
+    hidden[:3].bias_frozen = True
+    assert hidden.bias_frozen.tolist() == [True, True, True, True]
+    hidden[1].bias_frozen = False
+    for _ in range(3):
+        net.backward(rng.normal(size=(5, 3)), rng.normal(size=(5, 2)), loss="mse")
+        optimizer.step(net)
+    assert hidden.bias[[0, 2, 3]].tolist() == [1.0, 3.0, 3.0] and hidden.bias[1] != 2.0
+    assert not net.groups["outputs"].bias_frozen.any()
+    with pytest.raises(InvalidValueError, match="bias_frozen must be True or False"):
+        hidden.bias_frozen = [1, 0, 1, 0]

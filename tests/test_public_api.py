@@ -12,6 +12,7 @@ pytestmark = pytest.mark.nojit
 CONTRACT = """
 Network Neuron Connection Connections Group Trainer NeurographError StaleError CycleError DuplicateConnectionError
 optim sparsity topologies from_networkx to_networkx from_scipy to_scipy load
+from_torch to_torch from_sklearn from_neat
 optim.SGD optim.Adam optim.AdamW optim.RMSprop
 sparsity.prune_lowest sparsity.Rewire sparsity.SET sparsity.GradualMagnitude
 topologies.layered topologies.random_dag
@@ -35,7 +36,7 @@ ATTRIBUTES = {
 
 @pytest.mark.parametrize("name", CONTRACT.split())
 def test_name_exists(name):
-    """Every name of sections 1 to 6."""
+    """Every name of the contract that is built."""
     thing = ng
     for part in name.split("."):
         thing = getattr(thing, part)
@@ -83,6 +84,8 @@ def test_attributes_exist():
         "optim.SGD": "lr momentum nesterov",
         "from_networkx": "inputs outputs",
         "from_scipy": "matrix inputs outputs",
+        "from_torch": "module input_shape",
+        "from_neat": "genome config",
     }.items(),
 )
 def test_parameters_have_the_documented_names(name, expected):

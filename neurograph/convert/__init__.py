@@ -1,6 +1,19 @@
-"""Bridges to other libraries' graphs and matrices; each imports its library when it is used."""
+"""Bridges to other libraries' graphs, matrices and models; each imports its library when it is used."""
 
+from .neat import from_neat
 from .networkx import from_networkx, to_networkx
 from .scipy import from_scipy, to_scipy
+from .sklearn import from_sklearn
+from .torch import from_torch
+from .torch_export import to_torch
 
-__all__ = ["from_networkx", "from_scipy", "to_networkx", "to_scipy"]
+__all__ = [
+    "from_neat",
+    "from_networkx",
+    "from_scipy",
+    "from_sklearn",
+    "from_torch",
+    "to_networkx",
+    "to_scipy",
+    "to_torch",
+]

@@ -73,6 +73,15 @@ class Neuron:
         return self._network.graph.biases.read("bias_grad", self._slots())[0].item()
 
     @property
+    def bias_frozen(self) -> bool:
+        """Whether optimizers leave the bias alone."""
+        return bool(self._network.graph.biases.read("frozen", self._slots())[0])
+
+    @bias_frozen.setter
+    def bias_frozen(self, value: bool) -> None:
+        self._network.freeze_bias(self._slots(), value)
+
+    @property
     def activation(self) -> str | tuple[str, float]:
         """Name of the activation, or a pair (name, parameter)."""
         parameter = self._network.graph.neurons["activation_parameter"][self.slot]
@@ -316,6 +325,15 @@ class Group:
     def bias_parameter(self) -> np.ndarray:
         """Number of the parameter of each member's bias, shape (n,): the neuron's id where it is its own."""
         return self._network.graph.biases.numbers(self.slots)
+
+    @property
+    def bias_frozen(self) -> np.ndarray:
+        """Which biases optimizers leave alone, bools of shape (n,); assign one or one each."""
+        return self._network.graph.biases.read("frozen", self.slots).astype(bool)
+
+    @bias_frozen.setter
+    def bias_frozen(self, value: Any) -> None:
+        self._network.freeze_bias(self.slots, value)
 
     @property
     def activation(self) -> np.ndarray:
