@@ -6,7 +6,16 @@ A `Network` is any graph of neurons and connections (WHAT). A scheduler partitio
 
 from . import callbacks, datasets, functions, optim, plot, sparsity, topologies
 from .backends import available_backends
-from .convert import from_networkx, from_scipy, to_networkx, to_scipy
+from .convert import (
+    from_edges,
+    from_graphml,
+    from_networkx,
+    from_scipy,
+    to_edges,
+    to_graphml,
+    to_networkx,
+    to_scipy,
+)
 from .errors import (
     CycleError,
     DivergedError,
@@ -56,6 +65,8 @@ __all__ = [
     "available_backends",
     "callbacks",
     "datasets",
+    "from_edges",
+    "from_graphml",
     "from_networkx",
     "from_scipy",
     "functions",
@@ -63,6 +74,8 @@ __all__ = [
     "optim",
     "plot",
     "sparsity",
+    "to_edges",
+    "to_graphml",
     "to_networkx",
     "to_scipy",
     "topologies",

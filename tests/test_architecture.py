@@ -42,6 +42,7 @@ ALLOWED = {
 }
 EVERYBODY = {"errors", "functions", "checks"}
 HEAVY = {"numba", "llvmlite", "cupy", "networkx", "matplotlib", "torch", "sklearn", "scipy", "tqdm", "safetensors"}
+HEAVY |= {"pandas", "pyarrow"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
