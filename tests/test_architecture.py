@@ -17,6 +17,7 @@ ALLOWED = {
     "errors": set(),
     "functions": set(),
     "sampling": {"schedule", "graph"},
+    "wiring": {"graph"},
     "checks": set(),
     "names": set(),
     "graph": set(),
@@ -32,8 +33,8 @@ ALLOWED = {
     "callbacks": {"network"},
     "train": {"network", "sequences", "optim", "sparsity", "callbacks"},
     "sparsity": {"network", "optim"},
-    "topologies": {"network", "sampling"},
-    "convert": {"network"},
+    "topologies": {"network", "sampling", "convert", "datasets", "wiring"},
+    "convert": {"network", "wiring"},
     "plot": {"network"},
     "datasets": set(),
     "demo": {*UPPER, "network"},
@@ -41,9 +42,8 @@ ALLOWED = {
     "testing": {"network"},
 }
 EVERYBODY = {"errors", "functions", "checks"}
-HEAVY = {"numba", "llvmlite", "cupy", "networkx", "matplotlib", "torch", "sklearn", "neat", "scipy", "tqdm"} | {
-    "safetensors"
-}
+HEAVY = {"numba", "llvmlite", "cupy", "networkx", "matplotlib", "torch", "sklearn", "neat", "scipy", "tqdm"}
+HEAVY |= {"safetensors", "pandas", "pyarrow", "onnx", "onnxruntime"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
