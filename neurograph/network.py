@@ -489,23 +489,26 @@ class Network:
         """Set the weights (or another column) of connection slots, through their parameters: a number, or one each."""
         self.graph.weights.write(column, slots, checks.column(value, len(slots), self.dtype, column))
 
-    def freeze(self, slots: np.ndarray, value: Any) -> None:
-        """Say which connection slots keep their weights whatever an optimizer does: a bool, or one each."""
+    def freeze(self, slots: np.ndarray, value: Any, biases: bool = False) -> None:
+        """Say which connection slots keep their weights (neuron slots their biases) whatever an optimizer does.
+
+        A bool, or one each.
+        """
         values = np.asarray(value)
         require(
             values.dtype == bool and values.shape in ((), (len(slots),)),
             f"frozen must be True or False, one for all or one for each of {len(slots)}, not {value!r}",
         )
-        self.graph.weights.write("frozen", slots, values)
+        (self.graph.biases if biases else self.graph.weights).write("frozen", slots, values)
 
-    def set_bias(self, slots: np.ndarray, value: Any) -> None:
-        """Set the biases of neuron slots: a number, or one each."""
-        values = checks.column(value, len(slots), self.dtype, "bias")
+    def set_bias(self, slots: np.ndarray, value: Any, column: str = "bias") -> None:
+        """Set the biases of neuron slots (or their gradients), through their parameters: a number, or one each."""
+        values = checks.column(value, len(slots), self.dtype, column)
         require(
             not ((self.graph.neurons["kind"][slots] == INPUT) & (values != 0)).any(),
             "input neurons hold X and have no bias; give the bias to the neurons that they feed",
         )
-        self.graph.biases.write("bias", slots, values)
+        self.graph.biases.write(column, slots, values)
 
     def set_activation(self, slots: np.ndarray, value: Any) -> None:
         """Set the activations of neuron slots: one, or one each."""

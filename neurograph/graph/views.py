@@ -73,6 +73,15 @@ class Neuron:
         return self._network.graph.biases.read("bias_grad", self._slots())[0].item()
 
     @property
+    def frozen_bias(self) -> bool:
+        """Whether optimizers leave the bias alone."""
+        return bool(self._network.graph.biases.read("frozen", self._slots())[0])
+
+    @frozen_bias.setter
+    def frozen_bias(self, value: bool) -> None:
+        self._network.freeze(self._slots(), value, biases=True)
+
+    @property
     def activation(self) -> str | tuple[str, float]:
         """Name of the activation, or a pair (name, parameter)."""
         parameter = self._network.graph.neurons["activation_parameter"][self.slot]
@@ -300,13 +309,29 @@ class Group:
 
     @property
     def bias_grad(self) -> np.ndarray:
-        """Gradients of the last loss with respect to the biases, or to the parameters that they share, shape (n,)."""
+        """Gradients of the last loss with respect to the biases, or to the parameters that they share, shape (n,).
+
+        Assign a number or an array to clip or to mask them.
+        """
         return self._network.graph.biases.read("bias_grad", self.slots)
+
+    @bias_grad.setter
+    def bias_grad(self, value: Any) -> None:
+        self._network.set_bias(self.slots, value, column="bias_grad")
 
     @property
     def bias_parameter(self) -> np.ndarray:
         """Number of the parameter of each member's bias, shape (n,): the neuron's id where it is its own."""
         return self._network.graph.biases.numbers(self.slots)
+
+    @property
+    def frozen_bias(self) -> np.ndarray:
+        """Which biases optimizers leave alone, bools of shape (n,); assign one or one each."""
+        return self._network.graph.biases.read("frozen", self.slots).astype(bool)
+
+    @frozen_bias.setter
+    def frozen_bias(self, value: Any) -> None:
+        self._network.freeze(self.slots, value, biases=True)
 
     @property
     def activation(self) -> np.ndarray:
