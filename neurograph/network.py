@@ -584,6 +584,10 @@ class Network:
 
     __call__ = predict
 
+    def check_inputs(self, X: Any) -> np.ndarray:
+        """X as the array that the network runs on; what it cannot run on is refused as `predict` does."""
+        return self._checked_inputs(X)
+
     def activations(self, X: Any) -> np.ndarray:
         """Outputs of all neurons, shape (batch, n_neurons), columns in the order of ``net.neurons.ids``."""
         X = self._checked_inputs(X)
