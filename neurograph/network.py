@@ -505,14 +505,14 @@ class Network:
         """Say which neuron slots keep their biases whatever an optimizer does: a bool, or one each."""
         self.graph.biases.write("frozen", slots, checks.flags(value, len(slots), "bias_frozen"))
 
-    def set_bias(self, slots: np.ndarray, value: Any) -> None:
-        """Set the biases of neuron slots: a number, or one each."""
-        values = checks.column(value, len(slots), self.dtype, "bias")
+    def set_bias(self, slots: np.ndarray, value: Any, column: str = "bias") -> None:
+        """Set the biases of neuron slots (or their gradients), through their parameters: a number, or one each."""
+        values = checks.column(value, len(slots), self.dtype, column)
         require(
             not ((self.graph.neurons["kind"][slots] == INPUT) & (values != 0)).any(),
             "input neurons hold X and have no bias; give the bias to the neurons that they feed",
         )
-        self.graph.biases.write("bias", slots, values)
+        self.graph.biases.write(column, slots, values)
 
     def set_activation(self, slots: np.ndarray, value: Any) -> None:
         """Set the activations of neuron slots: one, or one each."""
@@ -696,7 +696,7 @@ class Network:
             The loss, a mean over the batch and over the steps that count.
         """
         measure = losses.get(loss)
-        X = self._checked_inputs(X)
+        X = self.check_inputs(X)
         self._require_outputs()
         flat = X.ndim == 2
         for name, value in (("truncate", truncate), ("recompute", recompute)):
@@ -1019,7 +1019,7 @@ class Network:
         want_state: bool = False,
     ) -> tuple[np.ndarray, State | None]:
         """Run X forward; what ``read`` takes from the passes, and the state after the last step if it is wanted."""
-        X = self._checked_inputs(X)
+        X = self.check_inputs(X)
         flat, plan = X.ndim == 2, self.plan
         with ONE_PASS:
             self._spread()
@@ -1036,7 +1036,8 @@ class Network:
         self._pass, self._pass_whole, self._pass_flat = run, whole, flat
         self._pass_knows = self.graph.neurons.next_id
 
-    def _checked_inputs(self, X: Any) -> np.ndarray:
+    def check_inputs(self, X: Any) -> np.ndarray:
+        """X as the array that the network runs on; what it cannot run on is refused as `predict` does."""
         return checks.inputs(X, self.n_inputs, self.dtype, self.remembers)
 
     def _require_outputs(self) -> None:

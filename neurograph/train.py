@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import checks
 from .callbacks import Callback, ProgressBar
 from .errors import DivergedError, InvalidValueError
 from .functions import losses
@@ -65,6 +64,7 @@ class Trainer:
     Parameters
     ----------
     net : Network
+        Or `topologies.SizedNetworks`, and X is a list of images then.
     loss : str or callable
         A name ("mse", "mae", "huber", "cross_entropy", "binary_cross_entropy") or a function
         ``(outputs, Y) -> (value, gradient)``.
@@ -336,7 +336,7 @@ class Trainer:
         except ValueError as error:
             raise InvalidValueError(f"{which}Y is not an array of numbers: {error}") from error
         try:
-            X = checks.inputs(X, self.net.n_inputs, self.net.dtype, self.net.remembers)
+            X = self.net.check_inputs(X)
             if Y.ndim == 0 or len(Y) != len(X):
                 raise InvalidValueError(f"X has {len(X)} rows and Y has shape {Y.shape}; give one row of each a sample")
             if X.ndim == 3:

@@ -318,8 +318,15 @@ class Group:
 
     @property
     def bias_grad(self) -> np.ndarray:
-        """Gradients of the last loss with respect to the biases, or to the parameters that they share, shape (n,)."""
+        """Gradients of the last loss with respect to the biases, or to the parameters that they share, shape (n,).
+
+        Assign a number or an array to clip or to mask them.
+        """
         return self._network.graph.biases.read("bias_grad", self.slots)
+
+    @bias_grad.setter
+    def bias_grad(self, value: Any) -> None:
+        self._network.set_bias(self.slots, value, column="bias_grad")
 
     @property
     def bias_parameter(self) -> np.ndarray:

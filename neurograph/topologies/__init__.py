@@ -1,8 +1,13 @@
-"""Functions that return a Network of a well-known shape."""
+"""Functions that return a Network of a well-known shape, or add well-known parts to one."""
 
 from .connectome import connectome, null_model
+from .fields import fields
 from .from_graph import from_graph
+from .fully_convolutional import fully_convolutional
 from .layered import layered
+from .mixed_sizes import SizedNetworks
+from .offsets import box, dilated, disk, fovea, ring, subset
+from .pooling import adaptive_pool, global_pool, pool
 from .radix_net import radix_net
 from .random_dag import random_dag
 from .random_geometric import random_geometric
@@ -13,10 +18,20 @@ from .stochastic_block import stochastic_block
 from .torus import torus
 
 __all__ = [
+    "SizedNetworks",
+    "adaptive_pool",
+    "box",
     "connectome",
+    "dilated",
+    "disk",
+    "fields",
+    "fovea",
     "from_graph",
+    "fully_convolutional",
+    "global_pool",
     "layered",
     "null_model",
+    "pool",
     "radix_net",
     "random_dag",
     "random_geometric",
@@ -24,5 +39,6 @@ __all__ = [
     "scale_free",
     "small_world",
     "stochastic_block",
+    "subset",
     "torus",
 ]
