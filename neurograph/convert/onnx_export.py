@@ -124,7 +124,7 @@ class GraphWriter:
 
     def _constant(self, array: np.ndarray, name: str) -> str:
         name = self._fresh(name)
-        self.constants.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.constants.append(self.onnx.numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def _fresh(self, name: str) -> str:
@@ -292,9 +292,9 @@ class _Export:
                     terms = graph.node("Mul", terms, self.weights.tensor(incoming.ravel(), (k, n, 1)))
                 parts.append(self._reduce(terms, aggregation))
             order.append(like)
-        joined, order = self._joined(parts, axis=0), np.concatenate(order)
-        if (order != part).any():
-            place[order] = np.arange(len(order))
+        joined, written = self._joined(parts, axis=0), np.concatenate(order)
+        if (written != part).any():
+            place[written] = np.arange(len(written))
             joined = graph.node("Gather", joined, graph.integers(place[part], "order"), axis=0)
         return joined
 
