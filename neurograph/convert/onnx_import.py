@@ -98,13 +98,14 @@ class _Reader:
 
     def __init__(self, onnx: Any, graph: Any, drop_zeros: bool, input_shape: Sequence[int] | None):
         self.onnx, self.graph, self.drop_zeros, self.input_shape = onnx, graph, drop_zeros, input_shape
+        self.protos = list(graph.initializer)
         self.uses = Counter(name for node in graph.node for name in node.input)
         self.uses.update(output.name for output in graph.output)
         self.tensors: dict[str, Any] = {}
 
     def network(self, seed: int, dtype: Any, backend: str) -> Network:
         """The whole network."""
-        given = {c.name for c in self.graph.initializer} | {c.values.name for c in self.graph.sparse_initializer}
+        given = {proto.name for proto in self.protos} | {c.values.name for c in self.graph.sparse_initializer}
         inputs = [value for value in self.graph.input if value.name not in given]
         require(inputs, "the model has no inputs, so there is nothing to compute")
         shapes = [self._shape(value, len(inputs)) for value in inputs]
@@ -113,7 +114,7 @@ class _Reader:
             raise NotSupportedError("inputs must be all float or all double; cast them inside the model's caller")
         double = types == {self.onnx.TensorProto.DOUBLE}
         net = Network(seed=seed, dtype=dtype or ("float64" if double else "float32"), backend=backend)
-        self.builder = Builder(net, frozenset(name for name in given if self.uses[name] > 1))
+        self.builder = Builder(net, frozenset(id(proto) for proto in self.protos if self.uses[proto.name] > 1))
         for value, shape in zip(inputs, shapes, strict=True):
             self.tensors[value.name] = Values(net.add_inputs(shape, name=value.name).ids.reshape(1, *shape))
         self._read_constants()
@@ -141,10 +142,10 @@ class _Reader:
         return tuple(int(size or 0) for size in shape)
 
     def _read_constants(self) -> None:
-        for proto in self.graph.initializer:
+        for proto in self.protos:
             value = self.onnx.numpy_helper.to_array(proto)
             labelled = value.dtype.kind == "f" and value.ndim > 0
-            label = self.builder.labels(proto.name, value.size).reshape(value.shape) if labelled else None
+            label = self.builder.labels(proto, value.size).reshape(value.shape) if labelled else None
             self.tensors[proto.name] = Constant(value, label)
         for sparse in self.graph.sparse_initializer:
             values, index = (self.onnx.numpy_helper.to_array(proto) for proto in (sparse.values, sparse.indices))
@@ -152,7 +153,7 @@ class _Reader:
             flat = index if index.ndim == 1 else np.ravel_multi_index(tuple(index.T), shape)
             value, label = np.zeros(shape, values.dtype), np.full(shape, HOLE)
             value.flat[flat] = values
-            label.flat[flat] = self.builder.labels(sparse.values.name, len(values))
+            label.flat[flat] = self.builder.labels(sparse, len(values))
             self.tensors[sparse.values.name] = Constant(value, label)
 
     def _read(self, node: Any) -> None:

@@ -32,6 +32,7 @@ from .onnx_tensors import (
     reduced,
     variable,
 )
+from .windows import convolution as convolution_taps
 from .windows import sliding, taps
 
 
@@ -125,27 +126,16 @@ def _product(call: Call, a: Tensor, b: Tensor, alpha: float = 1.0) -> Tensor:
 def convolution(call: Call) -> Tensor:
     """Convolutions over any number of axes; connections share a parameter for each weight."""
     x, kernel = call.inputs[0], constant(call.inputs[1], "the kernel")
-    groups, out, per_group = call.get("group", 1), kernel.shape[0], kernel.shape[1]
     n = len(kernel.shape) - 2
-    require(
-        len(x.shape) == n + 2 and x.shape[1] == per_group * groups,
-        f"kernels {kernel.shape} in {groups} groups meet a tensor of shape {x.shape}",
-    )
+    require(len(x.shape) == n + 2, f"a kernel {kernel.shape} meets a tensor of shape {x.shape}")
     axes = _axes(call, x.shape[2:], kernel.shape[2:])
-    found = taps(x.shape[2:], axes)
-    ids = ids_of(call.builder, x).reshape(per_group * groups, -1)
-    places = int(np.prod(found.out_shape))
-    channel = np.arange(out)[:, None, None]
-    into = np.arange(per_group)[:, None]
-    source = ids[channel // (out // groups) * per_group + into, found.into]
-    target = np.broadcast_to(channel * places + found.out, source.shape)
-    place = ((channel * per_group + into) * int(np.prod(kernel.shape[2:])) + found.tap).ravel()
-    weight, label = kernel.value.ravel()[place], kernel.labels().ravel()[place]
+    found = convolution_taps(x.shape[1:], kernel.shape, axes, call.get("group", 1))
+    source = ids_of(call.builder, x).ravel()[found.into]
+    weight, label = kernel.value.ravel()[found.tap], kernel.labels().ravel()[found.tap]
     keep = label != HOLE
     if call.drop_zeros:
         keep &= weight != 0
-    shape = (1, out, *found.out_shape)
-    y = Sum(shape, parts(call.builder, source.ravel()[keep], target.ravel()[keep], weight[keep], label[keep]))
+    y = Sum((1, *found.out_shape), parts(call.builder, source[keep], found.out[keep], weight[keep], label[keep]))
     bias = call.input(2)
     return y if bias is None else _sum(call.builder, y, _by_channel(constant(bias, "the bias"), n))
 
