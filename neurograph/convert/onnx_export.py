@@ -12,7 +12,7 @@ from ..checks import require
 from ..errors import NotSupportedError
 from ..network import Network
 from .libraries import library
-from .onnx_activations import DOMAIN, OPSET, function_text, spell
+from .onnx_functions import DOMAIN, OPSET, function_text, spell
 
 IR_VERSION = 8  # what functions in a model need
 # A weight that a matrix multiplication spends on a pair that is not connected costs about a 30th of a connection that
@@ -24,13 +24,16 @@ REDUCTIONS = {"mean": "ReduceMean", "product": "ReduceProd", "max": "ReduceMax",
 
 
 def to_onnx(net: Network, path: str | os.PathLike) -> None:
-    """Write a network as an ONNX model with one input ``x`` (batch, n_inputs) and one output ``y`` (batch, n_outputs).
+    """Write a network as an ONNX model with an input ``x`` (batch, n_inputs) and an output ``y`` (batch, n_outputs).
 
     The model runs generation by generation in standard operators (opset 18) and in the network's precision; activation
     functions without an operator of their own are functions inside the model. The file is proportional to the number
     of connections. Connections and biases that share a parameter read it from one place. `from_onnx` reads it back:
     the same function with the same connections and parameters; names, groups, optimizer state and what is frozen are
     not in it (`Network.save` keeps all).
+
+    A network that remembers (delays, time constants) becomes one time step: a second input ``state`` (batch, n_state)
+    and a second output ``next_state``, which is the state of the next step. The first state is all zeros.
 
     Parameters
     ----------
@@ -41,7 +44,7 @@ def to_onnx(net: Network, path: str | os.PathLike) -> None:
     Raises
     ------
     NotSupportedError
-        If connections have delays, an aggregation has no counterpart, or the file would exceed 2 GB.
+        If the file would exceed 2 GB.
     InvalidValueError
         If the network has no outputs.
     MissingDependencyError
@@ -59,12 +62,6 @@ def to_onnx(net: Network, path: str | os.PathLike) -> None:
     """
     onnx = library("onnx", "onnx")
     require(net.n_outputs > 0, "the network has no outputs, so a model of it would compute nothing; mark_outputs first")
-    delayed = int((net.connections.delay > 0).sum())
-    if delayed:
-        raise NotSupportedError(
-            f"this network has {delayed} connections with a delay, and an ONNX model keeps no state between calls; "
-            "export a network without them (net.connections[net.connections.delay > 0].remove()), or keep it with save"
-        )
     model = _Export(net, GraphWriter(onnx, net.dtype)).model()
     size = model.ByteSize()
     if size > LARGEST_FILE:
@@ -158,6 +155,38 @@ class _Parameters:
         return self._graph.node("Gather", pool, self._graph.integers(place.reshape(shape), "place"), axis=0)
 
 
+class _Memory:
+    """What a network remembers from step to step, as rows behind those of the neurons.
+
+    First the outputs of neurons that delayed connections read: one, two, ... steps ago up to their longest delay. Then
+    the potentials of neurons with a time constant above 1, before the step and after it.
+    """
+
+    def __init__(self, n: int, source: np.ndarray, delay: np.ndarray, leaky: np.ndarray):
+        reach = np.zeros(n, np.int64)
+        np.maximum.at(reach, source, delay)
+        self._start = n + np.cumsum(reach) - reach
+        self.neuron = np.repeat(np.arange(n), reach)
+        self.delay = np.arange(len(self.neuron)) - np.repeat(self._start - n, reach) + 1
+        after = n + len(self.neuron)
+        self._potential = np.full(n, -1)
+        self._potential[leaky] = after + np.arange(len(leaky))
+        self._n_leaky = len(leaky)
+        self.rows = after + 2 * len(leaky)
+        # The state, and where each row of it is found after the step.
+        self.state = np.arange(n, after + len(leaky))
+        self.following = np.concatenate([self.past(self.neuron, self.delay - 1), self.state[len(self.neuron) :]])
+        self.following[len(self.neuron) :] += len(leaky)
+
+    def past(self, neuron: np.ndarray, delay: np.ndarray) -> np.ndarray:
+        """Rows of the outputs of neurons some steps ago; the neurons themselves for none."""
+        return np.where(delay > 0, self._start[neuron] + delay - 1, neuron)
+
+    def potential(self, neuron: np.ndarray, after: bool) -> np.ndarray:
+        """Rows of the potentials of neurons, before the step or after it."""
+        return self._potential[neuron] + (self._n_leaky if after else 0)
+
+
 class _Export:
     """Writes a network, generation by generation; neurons and connections are numbered from 0 here."""
 
@@ -165,6 +194,7 @@ class _Export:
         self.net, self.graph = net, graph
         neurons, conns = net.neurons, net.connections
         self.ids = neurons.ids
+        self.time_constant = neurons.time_constant
         self.aggregation = neurons.aggregation.astype(str)
         names = [spec if isinstance(spec, str) else spec[0] for spec in neurons.activation]
         self.activations, self.activation = np.unique(np.array(names, str), return_inverse=True)
@@ -173,15 +203,17 @@ class _Export:
         self.biases = _Parameters(graph, self.bias, neurons.bias_parameter, "bias")
         target = np.searchsorted(self.ids, conns.target)
         order = np.argsort(target, kind="stable")
-        self.source = np.searchsorted(self.ids, conns.source)[order]
+        source, delay = np.searchsorted(self.ids, conns.source)[order], conns.delay[order]
+        self.memory = _Memory(len(self.ids), source, delay, np.flatnonzero(self.time_constant > 1))
+        self.source = self.memory.past(source, delay)
         self.weight, self.frozen = conns.weight[order], conns.frozen[order]
         self.weights = _Parameters(graph, self.weight, conns.parameter[order], "weight")
         self.fan_in = np.bincount(target, minlength=len(self.ids))
         self.start = np.cumsum(self.fan_in) - self.fan_in
         # Where each neuron's output is: which tensor, which column of it.
         self.tensors: list[str] = []
-        self.tensor_of = np.full(len(self.ids), -1)
-        self.column = np.zeros(len(self.ids), np.int64)
+        self.tensor_of = np.full(self.memory.rows, -1)
+        self.column = np.zeros(self.memory.rows, np.int64)
         self.widths: list[int] = []
         # Neurons along the first axis, where gathering them copies rows; full layers are written as others write them.
         self.rows = not self._is_chain_of_full_layers()
@@ -194,17 +226,23 @@ class _Export:
 
         helper, numbers = self.graph.onnx.helper, self.graph.onnx.TensorProto
         number = numbers.FLOAT if self.graph.dtype == np.float32 else numbers.DOUBLE
-        x = self.graph.node("Transpose", "x", perm=[1, 0]) if self.rows else "x"
-        self._put(x, np.searchsorted(self.ids, self.net.inputs.ids))
+        state = self.memory.state
+        self._receive("x", np.searchsorted(self.ids, self.net.inputs.ids))
+        if len(state):
+            self._receive("state", state)
         for generation in self.net.schedule.generations:
             members = np.searchsorted(self.ids, generation)
             self._write(np.sort(members[self.tensor_of[members] < 0]))
-        outputs = self._read(np.searchsorted(self.ids, self.net.outputs.ids))
-        last = ("Transpose", {"perm": [1, 0]}) if self.rows else ("Identity", {})
-        self.graph.nodes.append(helper.make_node(last[0], [outputs], ["y"], name="outputs", **last[1]))
-        shapes = {"x": ["batch", self.net.n_inputs], "y": ["batch", self.net.n_outputs]}
-        ends = [helper.make_tensor_value_info(name, number, shape) for name, shape in shapes.items()]
-        graph = helper.make_graph(self.graph.nodes, "network", ends[:1], ends[1:], self.graph.constants)
+        self._send("y", np.searchsorted(self.ids, self.net.outputs.ids))
+        inputs, outputs = {"x": self.net.n_inputs}, {"y": self.net.n_outputs}
+        if len(state):
+            self._send("next_state", self.memory.following)
+            inputs["state"] = outputs["next_state"] = len(state)
+        ends = [
+            [helper.make_tensor_value_info(name, number, ["batch", width]) for name, width in end.items()]
+            for end in (inputs, outputs)
+        ]
+        graph = helper.make_graph(self.graph.nodes, "network", *ends, self.graph.constants)
         domains = {"": OPSET, **({DOMAIN: 1} if self.graph.functions else {})}
         return helper.make_model(
             graph,
@@ -215,13 +253,26 @@ class _Export:
             producer_version=__version__,
         )
 
+    def _receive(self, name: str, members: np.ndarray) -> None:
+        """An input of the model."""
+        self._put(self.graph.node("Transpose", name, perm=[1, 0]) if self.rows else name, members)
+
+    def _send(self, name: str, members: np.ndarray) -> None:
+        """An output of the model."""
+        operator, options = ("Transpose", {"perm": [1, 0]}) if self.rows else ("Identity", {})
+        node = self.graph.onnx.helper.make_node(operator, [self._read(members)], [name], name=name, **options)
+        self.graph.nodes.append(node)
+
     def _write(self, members: np.ndarray) -> None:
         """One generation: a part for each aggregation, joined."""
         parts, order = [], []
-        for aggregation in np.unique(self.aggregation[members]):
-            part = members[self.aggregation[members] == aggregation]
+        kinds = [self.fan_in[members] == 0, self.time_constant[members] > 1, self.aggregation[members]]
+        _, kind = np.unique(np.stack([column.astype(str) for column in kinds]), axis=1, return_inverse=True)
+        for which in range(kind.max(initial=-1) + 1):
+            part = members[kind.ravel() == which]
             part = part[np.argsort(self.activation[part], kind="stable")]
-            parts.append(self._activate(self._potential(part, str(aggregation)), part))
+            z = self._potential(part, str(self.aggregation[part[0]]))
+            parts.append(self._activate(self._leak(z, part) if self.time_constant[part[0]] > 1 else z, part))
             order.append(part)
         if parts:
             self._put(self._joined(parts, self.axis), np.concatenate(order))
@@ -253,7 +304,7 @@ class _Export:
 
     def _matrix(self, part: np.ndarray, incoming: np.ndarray, sources: np.ndarray) -> str:
         """Weights as (targets, sources); pairs without a connection are not stored."""
-        place = np.empty(len(self.ids), np.int64)
+        place = np.empty(len(self.column), np.int64)
         place[sources] = np.arange(len(sources))
         shape = (len(part), len(sources))
         flat = np.repeat(np.arange(len(part)), self.fan_in[part]) * len(sources) + place[self.source[incoming]]
@@ -270,7 +321,7 @@ class _Export:
     def _by_fan_in(self, part: np.ndarray, aggregation: str, sources: np.ndarray) -> str:
         """Neurons of equal fan-in together: their sources gathered, weighted and joined."""
         graph = self.graph
-        place = np.empty(len(self.ids), np.int64)
+        place = np.empty(len(self.column), np.int64)
         place[sources] = np.arange(len(sources))
         values = self._read(sources)
         if not self.rows:
@@ -290,7 +341,7 @@ class _Export:
                 terms = graph.node("Gather", values, graph.integers(place[self.source[incoming]], "sources"), axis=0)
                 if (self.weight[incoming] != 1).any() or not self.frozen[incoming].all():
                     terms = graph.node("Mul", terms, self.weights.tensor(incoming.ravel(), (k, n, 1)))
-                parts.append(self._reduce(terms, aggregation))
+                parts.append(self._reduce(terms, aggregation, k))
             order.append(like)
         joined, written = self._joined(parts, axis=0), np.concatenate(order)
         if (written != part).any():
@@ -298,14 +349,25 @@ class _Export:
             joined = graph.node("Gather", joined, graph.integers(place[part], "order"), axis=0)
         return joined
 
-    def _reduce(self, terms: str, aggregation: str) -> str:
-        if aggregation not in REDUCTIONS:
-            raise NotSupportedError(
-                f"the aggregation {aggregation!r} has no counterpart in ONNX here; supported are sum, "
-                f"{', '.join(REDUCTIONS)}: set group.aggregation to one of them"
-            )
-        axes = self.graph.integers([0], "axis", wide=True)
-        return self.graph.node(REDUCTIONS[aggregation], terms, axes, keepdims=0)
+    def _reduce(self, terms: str, aggregation: str, count: int) -> str:
+        """Terms joined over the first axis."""
+        if aggregation in REDUCTIONS:
+            axes = self.graph.integers([0], "axis", wide=True)
+            return self.graph.node(REDUCTIONS[aggregation], terms, axes, keepdims=0)
+        if aggregation == "median":
+            middle = [(count - 1) // 2, count // 2]
+            largest = self.graph.integers([count // 2 + 1], "count", wide=True)
+            return self.graph.call("median", terms, largest, self.graph.integers(middle, "middle"))
+        return self.graph.call("maxabs", terms)
+
+    def _leak(self, z: str, part: np.ndarray) -> str:
+        """Potentials that move towards z by one part in each time constant."""
+        graph, rate = self.graph, (1 / self.time_constant[part]).reshape(self._along(part))
+        gain = graph.node("Mul", z, graph.floats(rate, "rate"))
+        before = self._read(self.memory.potential(part, after=False))
+        potential = graph.node("Add", gain, graph.node("Mul", before, graph.floats(1 - rate, "kept")))
+        self._put(potential, self.memory.potential(part, after=True))
+        return potential
 
     def _activate(self, z: str, part: np.ndarray) -> str:
         """Activation functions of neurons that are sorted by them."""
@@ -336,7 +398,8 @@ class _Export:
         full = np.concatenate([[0], width[:-1]])[depth]
         target = np.repeat(np.arange(len(self.ids)), self.fan_in)
         return bool(
-            width[0] == self.net.n_inputs
+            len(self.memory.state) == 0
+            and width[0] == self.net.n_inputs
             and (self.aggregation[depth > 0] == "sum").all()
             and (self.fan_in == full).all()
             and (depth[self.source] == depth[target] - 1).all()
@@ -373,7 +436,7 @@ class _Export:
                 pieces.append(piece)
             joined = self._joined(pieces, self.axis)
             if (ordered != members).any():
-                place = np.empty(len(self.ids), np.int64)
+                place = np.empty(len(self.column), np.int64)
                 place[ordered] = np.arange(len(ordered))
                 joined = self.graph.node("Gather", joined, self.graph.integers(place[members], "order"), axis=self.axis)
             self._gathered[key] = joined

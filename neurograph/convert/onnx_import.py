@@ -14,7 +14,7 @@ from ..errors import FileFormatError, NeurographError, NotSupportedError
 from ..network import Network
 from .expressions import Builder, Sum, Values
 from .libraries import library
-from .onnx_activations import DOMAIN
+from .onnx_functions import DOMAIN
 from .onnx_gelu import REFUSED, Gate
 from .onnx_operators import OPERATORS, Call
 from .onnx_tensors import HOLE, Constant, neurons
@@ -73,8 +73,8 @@ def from_onnx(
     <Network: 6 neurons, 4 connections, 2 inputs, 1 outputs>
     """
     onnx = library("onnx", "onnx")
-    model = _load(onnx, path)
-    return _Reader(onnx, model.graph, drop_zeros, input_shape).network(seed, dtype, backend)
+    onnx_model = _load(onnx, path)
+    return _Reader(onnx, onnx_model.graph, drop_zeros, input_shape).network(seed, dtype, backend)
 
 
 def _load(onnx: Any, path: str | os.PathLike) -> Any:

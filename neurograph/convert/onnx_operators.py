@@ -11,7 +11,7 @@ import numpy as np
 from ..checks import require
 from ..errors import NotSupportedError
 from .expressions import Builder, Sum, Values
-from .onnx_activations import DOMAIN, FUNCTIONS
+from .onnx_functions import AGGREGATIONS, DOMAIN, FUNCTIONS
 from .onnx_gelu import Gate, gate, plus_one, times
 from .onnx_tensors import (
     FIXED,
@@ -311,6 +311,11 @@ def reduction(aggregation: str) -> Operator:
     return reduce
 
 
+def aggregated(name: str) -> Operator:
+    """One of the aggregations over the first axis that `to_onnx` writes."""
+    return lambda call: reduced(call.builder, call.inputs[0], [0], False, name)
+
+
 def _sum(builder: Builder, a: Tensor, b: Tensor) -> Tensor:
     if isinstance(a, Constant):
         a, b = b, a
@@ -604,4 +609,6 @@ OPERATORS: dict[tuple[str, str], Operator] = {
         "Cast": cast,
         "Constant": literal,
     }.items()
-} | {(DOMAIN, name): function(name) for name in FUNCTIONS}
+}
+OPERATORS |= {(DOMAIN, name): function(name) for name in FUNCTIONS}
+OPERATORS |= {(DOMAIN, name): aggregated(name) for name in AGGREGATIONS}

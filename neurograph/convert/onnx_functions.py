@@ -1,4 +1,4 @@
-"""Activation functions in ONNX: by a standard operator where there is one, else by a function that the model carries.
+"""Our functions in ONNX: by a standard operator where there is one, else by a function that the model carries.
 
 onnxruntime has no double precision kernels for Elu, Selu, Softplus and Erf; these are written out then. Functions are
 expressed in standard operators only, and a runtime inlines them.
@@ -86,6 +86,28 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
     ),
     "clipped_relu": ("z, bound", "positive = Relu (z)  y = Min (positive, bound)"),
 }
+# Aggregations over the first axis; the first of the terms that are equally far from zero is the oldest connection's.
+AGGREGATIONS: dict[str, tuple[str, str]] = {
+    "maxabs": (
+        "z",
+        """
+        size = Abs (z)
+        first = ArgMax <axis = 0, keepdims = 1> (size)
+        found = GatherElements <axis = 0> (z, first)
+        axis = Constant <value_ints = [0]> ()
+        y = Squeeze (found, axis)
+        """,
+    ),
+    "median": (
+        "z, count, middle",
+        """
+        largest, which = TopK <axis = 0> (z, count)
+        two = Gather <axis = 0> (largest, middle)
+        axis = Constant <value_ints = [0]> ()
+        y = ReduceMean <keepdims = 0> (two, axis)
+        """,
+    ),
+}
 
 
 def function_text(name: str) -> str:
@@ -97,7 +119,7 @@ def function_text(name: str) -> str:
     <domain: "neurograph", opset_import: ["" : 18]>
     silu (z) => (y) { gate = Sigmoid (z)  y = Mul (z, gate) }
     """
-    arguments, body = FUNCTIONS[name]
+    arguments, body = (FUNCTIONS | AGGREGATIONS)[name]
     pieces = body.split("#")
     constants, text = "", pieces[0]
     for i, piece in enumerate(pieces[1:]):
