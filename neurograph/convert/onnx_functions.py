@@ -152,12 +152,12 @@ def spell(graph: Any, name: str, parameters: np.ndarray, z: str) -> str:
     single = graph.dtype == np.float32
     if name == "identity":
         return z
-    if name == "lelu":
-        return graph.node("LeakyRelu", z, alpha=LELU_SLOPE)
-    if name == "leaky_relu":
-        if uniform:
-            return graph.node("LeakyRelu", z, alpha=first)
-        return graph.node("PRelu", z, graph.floats(parameters, "slope"))
+    if name in ("lelu", "leaky_relu"):
+        slope = LELU_SLOPE if name == "lelu" else first
+        if single and (uniform or name == "lelu"):
+            return graph.node("LeakyRelu", z, alpha=slope)
+        # An attribute has single precision only.
+        return graph.node("PRelu", z, graph.floats(np.full_like(parameters, slope) if uniform else parameters, "slope"))
     if name == "clamped":
         return graph.node("Clip", z, graph.floats(-1.0, "low"), graph.floats(1.0, "high"))
     if name == "clipped_relu" and uniform:
