@@ -210,6 +210,12 @@ class TestExport:
             y, state = run(path, X[:, t], state)
             steps.append(y)
         np.testing.assert_allclose(np.stack(steps, axis=1), net.predict(X), atol=1e-5)
+        again = ng.from_onnx(path)
+        assert_graph_invariants(again)
+        np.testing.assert_allclose(again.predict(X), net.predict(X), atol=1e-5)
+        if seed == 0:
+            assert (again.n_neurons, again.n_connections) == (net.n_neurons, net.n_connections)
+            assert sorted(again.connections.delay) == sorted(net.connections.delay)
 
     def test_nothing_to_compute(self, tmp_path):
         """A network without outputs, and no file of it."""
@@ -471,6 +477,42 @@ class TestImport:
         model.functions.append(helper.make_function("other", "Twice", ["a"], ["b"], body, opsets))
         model.opset_import.append(helper.make_opsetid("other", 1))
         assert_same_import(model, tmp_path, rng)
+
+    def test_a_recurrent_step(self, tmp_path, rng):
+        """What an output gives an input takes in the next step; weights may be shared with the present."""
+        nodes = [
+            *[("MatMul", "x w", "p"), ("MatMul", "h w", "q"), ("Add", "p q", "r"), ("Tanh", "r", "next")],
+            *[("Identity", "h", "old"), ("Add", "next g", "y")],
+        ]
+        ends = {"x": ["n", 3], "h": ["n", 3], "g": ["n", 3]}
+        model = graph(nodes, (), {"w": weights(3, 3)}, inputs=ends, outputs=("y", "next", "old"))
+        path = saved(model, tmp_path)
+        net = ng.from_onnx(path, states={"h": "next", "g": "old"})
+        X = rng.normal(size=(4, 6, 3)).astype(np.float32)
+        h, g, steps = np.zeros((4, 3), np.float32), np.zeros((4, 3), np.float32), []
+        for t in range(6):
+            y, h, g = run(path, X[:, t], h, g)
+            steps.append(y)
+        np.testing.assert_allclose(net.predict(X), np.stack(steps, axis=1), atol=1e-5)
+        assert net.n_inputs == 3 and net.connections.delay.max() == 2
+        weighted = net.connections[~net.connections.frozen]
+        assert len(weighted) == 18 and len(np.unique(weighted.parameter)) == 9
+
+    @pytest.mark.parametrize(
+        ("states", "message"),
+        [
+            ({"k": "y"}, "the input 'k'"),
+            ({"h": "z"}, "the output 'z'"),
+            ({"h": "y"}, "3 values and come out as 6"),
+            ({"h": "old"}, "comes from itself"),
+        ],
+    )
+    def test_states_that_do_not_fit(self, states, message, tmp_path):
+        """Names, sizes, and a state that nothing ever changes."""
+        nodes = [("Concat", "x h", "y", {"axis": 1}), ("Identity", "h", "old")]
+        model = graph(nodes, (), inputs={"x": ["n", 3], "h": ["n", 3]}, outputs=("y", "old"))
+        with pytest.raises(ng.InvalidValueError, match=message):
+            ng.from_onnx(saved(model, tmp_path), states=states)
 
     def test_double_precision(self, tmp_path, rng):
         """The network has the model's precision, unless another is asked for."""

@@ -12,7 +12,7 @@ from ..checks import require
 from ..errors import NotSupportedError
 from ..network import Network
 from .libraries import library
-from .onnx_functions import DOMAIN, OPSET, function_text, spell
+from .onnx_functions import DOMAIN, NEXT_STATE, OPSET, PRODUCER, STATE, function_text, spell
 
 IR_VERSION = 8  # what functions in a model need
 # A weight that a matrix multiplication spends on a pair that is not connected costs about a 30th of a connection that
@@ -30,7 +30,7 @@ def to_onnx(net: Network, path: str | os.PathLike) -> None:
     functions without an operator of their own are functions inside the model. The file is proportional to the number
     of connections. Connections and biases that share a parameter read it from one place. `from_onnx` reads it back:
     the same function with the same connections and parameters; names, groups, optimizer state and what is frozen are
-    not in it (`Network.save` keeps all).
+    not in it (`Network.save` keeps all), and a time constant comes back as a neuron with a loop.
 
     A network that remembers (delays, time constants) becomes one time step: a second input ``state`` (batch, n_state)
     and a second output ``next_state``, which is the state of the next step. The first state is all zeros.
@@ -229,15 +229,15 @@ class _Export:
         state = self.memory.state
         self._receive("x", np.searchsorted(self.ids, self.net.inputs.ids))
         if len(state):
-            self._receive("state", state)
+            self._receive(STATE, state)
         for generation in self.net.schedule.generations:
             members = np.searchsorted(self.ids, generation)
             self._write(np.sort(members[self.tensor_of[members] < 0]))
         self._send("y", np.searchsorted(self.ids, self.net.outputs.ids))
         inputs, outputs = {"x": self.net.n_inputs}, {"y": self.net.n_outputs}
         if len(state):
-            self._send("next_state", self.memory.following)
-            inputs["state"] = outputs["next_state"] = len(state)
+            self._send(NEXT_STATE, self.memory.following)
+            inputs[STATE] = outputs[NEXT_STATE] = len(state)
         ends = [
             [helper.make_tensor_value_info(name, number, ["batch", width]) for name, width in end.items()]
             for end in (inputs, outputs)
@@ -249,7 +249,7 @@ class _Export:
             opset_imports=[helper.make_opsetid(domain, version) for domain, version in domains.items()],
             functions=list(self.graph.functions.values()),
             ir_version=IR_VERSION,
-            producer_name="neurograph",
+            producer_name=PRODUCER,
             producer_version=__version__,
         )
 

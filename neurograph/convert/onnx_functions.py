@@ -13,7 +13,8 @@ import numpy as np
 
 from ..functions.activations import EXP_LIMIT, LELU_SLOPE, LOG_FLOOR, SELU_ALPHA, SELU_SCALE
 
-DOMAIN = "neurograph"
+DOMAIN = PRODUCER = "neurograph"
+STATE, NEXT_STATE = "state", "next_state"
 OPSET = 18
 
 SINGLE_ONLY = ("elu", "selu", "softplus")  # standard operators without kernels in double precision

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..errors import FileFormatError, NeurographError, NotSupportedError
 from ..network import Network
 from .expressions import Builder, Sum, Values
 from .libraries import library
-from .onnx_functions import DOMAIN
+from .onnx_functions import DOMAIN, NEXT_STATE, PRODUCER, STATE
 from .onnx_gelu import REFUSED, Gate
 from .onnx_operators import OPERATORS, Call
 from .onnx_tensors import HOLE, Constant, neurons
@@ -24,6 +24,7 @@ def from_onnx(
     path: str | os.PathLike,
     drop_zeros: bool = False,
     input_shape: Sequence[int] | None = None,
+    states: Mapping[str, str] | None = None,
     seed: int = 0,
     dtype: Any = None,
     backend: str = "auto",
@@ -42,6 +43,10 @@ def from_onnx(
         Make no connections of weight 0: a pruned model comes in truly sparse.
     input_shape : sequence of int, optional
         Shape of the input without the batch, where the model leaves it open.
+    states : mapping of str to str, optional
+        For a model of one time step: which input takes in the next step what an output gives in this one. The network
+        has no such inputs and outputs but connections with a delay, and its state starts at zero. Known by itself for
+        models of `to_onnx`.
     seed, dtype, backend : optional
         As in `Network`; the dtype is the model's by default.
 
@@ -70,11 +75,13 @@ def from_onnx(
     ...     ng.to_onnx(net, f"{folder}/model.onnx")
     ...     again = from_onnx(f"{folder}/model.onnx")
     >>> again
-    <Network: 6 neurons, 4 connections, 2 inputs, 1 outputs>
+    <Network: 6 neurons, 5 connections, 2 inputs, 1 outputs>
     """
     onnx = library("onnx", "onnx")
     onnx_model = _load(onnx, path)
-    return _Reader(onnx, onnx_model.graph, drop_zeros, input_shape).network(seed, dtype, backend)
+    reader = _Reader(onnx, onnx_model.graph, drop_zeros, input_shape)
+    ours = onnx_model.producer_name == PRODUCER and {STATE, NEXT_STATE} <= {*reader.inputs, *reader.outputs}
+    return reader.network({STATE: NEXT_STATE} if states is None and ours else dict(states or {}), seed, dtype, backend)
 
 
 def _load(onnx: Any, path: str | os.PathLike) -> Any:
@@ -100,14 +107,21 @@ class _Reader:
         self.protos = list(graph.initializer)
         self.uses = Counter(name for node in graph.node for name in node.input)
         self.uses.update(output.name for output in graph.output)
+        given = {proto.name for proto in self.protos} | {c.values.name for c in graph.sparse_initializer}
+        self.inputs = {value.name: value for value in graph.input if value.name not in given}
+        self.outputs = [value.name for value in graph.output]
         self.tensors: dict[str, Any] = {}
 
-    def network(self, seed: int, dtype: Any, backend: str) -> Network:
+    def network(self, states: dict[str, str], seed: int, dtype: Any, backend: str) -> Network:
         """The whole network."""
-        given = {proto.name for proto in self.protos} | {c.values.name for c in self.graph.sparse_initializer}
-        inputs = [value for value in self.graph.input if value.name not in given]
-        require(inputs, "the model has no inputs, so there is nothing to compute")
-        shapes = [self._shape(value, len(inputs)) for value in inputs]
+        for name, known, what in (
+            *((name, self.inputs, "input") for name in states),
+            *((name, self.outputs, "output") for name in states.values()),
+        ):
+            require(name in known, f"states names the {what} {name!r}, but the model has {', '.join(known)}")
+        inputs = list(self.inputs.values())
+        require(len(inputs) > len(states), "the model has no inputs, so there is nothing to compute")
+        shapes = [self._shape(value, len(inputs) - len(states)) for value in inputs]
         types = {value.type.tensor_type.elem_type for value in inputs}
         if len(types) > 1 or not types <= {self.onnx.TensorProto.FLOAT, self.onnx.TensorProto.DOUBLE}:
             raise NotSupportedError("inputs must be all float or all double; cast them inside the model's caller")
@@ -115,12 +129,17 @@ class _Reader:
         net = Network(seed=seed, dtype=dtype or ("float64" if double else "float32"), backend=backend)
         self.builder = Builder(net, frozenset(id(proto) for proto in self.protos if self.uses[proto.name] > 1))
         for value, shape in zip(inputs, shapes, strict=True):
-            self.tensors[value.name] = Values(net.add_inputs(shape, name=value.name).ids.reshape(1, *shape))
+            group = net.add_inputs(shape, name=None if value.name in states else value.name)
+            self.tensors[value.name] = Values(group.ids.reshape(1, *shape))
         self._read_constants()
         for node in self.graph.node:
             self._read(node)
-        self._mark_outputs(net)
+        before = self._flat(states)
+        after = self._flat(states.values())
+        self._mark_outputs(net, [name for name in self.outputs if name not in states.values()], before)
         self.builder.tie()
+        if states:
+            _close_loops(net, before, after)
         return net
 
     def _shape(self, value: Any, n_inputs: int) -> tuple[int, ...]:
@@ -184,18 +203,54 @@ class _Reader:
         value = self.onnx.helper.get_attribute_value(attribute)
         return self.onnx.numpy_helper.to_array(value) if isinstance(value, self.onnx.TensorProto) else value
 
-    def _mark_outputs(self, net: Network) -> None:
-        taken = np.zeros(0, np.int64)
-        for output in self.graph.output:
-            if output.name not in self.tensors:
-                raise FileFormatError(f"output {output.name!r} is written by nothing; export the model again")
-            if isinstance(self.tensors[output.name], Gate):
-                raise NotSupportedError(f"output {output.name!r}: {REFUSED}")
-            tensor = neurons(self.builder, self.tensors[output.name])
-            flat = tensor.ids.ravel()
+    def _flat(self, names: Iterable[str]) -> np.ndarray:
+        """Ids of the neurons of tensors, one after the other."""
+        parts = [np.zeros(0, np.int64)]
+        for name in names:
+            tensor = self.tensors.get(name)
+            if tensor is None:
+                raise FileFormatError(f"output {name!r} is written by nothing; export the model again")
+            if isinstance(tensor, Gate):
+                raise NotSupportedError(f"output {name!r}: {REFUSED}")
+            self.tensors[name] = neurons(self.builder, tensor)
+            parts.append(self.tensors[name].ids.ravel())
+        return np.concatenate(parts)
+
+    def _mark_outputs(self, net: Network, names: Sequence[str], states: np.ndarray) -> None:
+        taken = states  # which will not stay
+        for name in names:
+            flat = self._flat([name])
             if len(np.unique(flat)) < len(flat) or np.isin(flat, taken).any():
-                flat = self.builder.neurons(self.builder.copied(tensor)).ids.ravel()
+                flat = self.builder.neurons(self.builder.copied(Values(flat))).ids.ravel()
             net.mark_outputs(flat)
             taken = np.concatenate([taken, flat])
-            if output.name not in net.groups:
-                net.group(flat, name=output.name)
+            if name not in net.groups:
+                net.group(flat, name=name)
+
+
+def _close_loops(net: Network, before: np.ndarray, after: np.ndarray) -> None:
+    """Replace inputs that hold what neurons gave a step ago by connections with a delay from these."""
+    require(
+        len(before) == len(after),
+        f"the states go in as {len(before)} values and come out as {len(after)}; name the output of each input",
+    )
+    place = np.full(int(net.neurons.ids.max()) + 1, -1)
+    place[before] = np.arange(len(before))
+    delay = np.ones(len(before), np.int64)
+    # A state that comes from another state is one step older.
+    while (chained := place[after] >= 0).any():
+        require(
+            delay.max() <= len(before), "a state comes from itself, so it is always zero; leave it out of the model"
+        )
+        delay[chained] += 1
+        after = np.where(chained, after[place[after]], after)
+    conns = net.connections
+    conns = conns[place[conns.source] >= 0]
+    where = place[conns.source]
+    tied = conns.parameter != conns.id
+    for some, weight in ((~tied, {"weight": conns.weight[~tied]}), (tied, {"parameter": conns[tied]})):
+        if not some.any():
+            continue
+        new = net.add_connections(after[where[some]], conns.target[some], delay=delay[where[some]], **weight)
+        new.frozen = conns.frozen[some]
+    net.remove_neurons(before)

@@ -130,7 +130,7 @@ def convolution(shape: Sequence[int], kernel: Sequence[int], axes: Sequence[np.n
     n_out, n_in, *window = kernel
     require(
         len(shape) == len(window) + 1 and shape[0] == n_in * groups and n_out % groups == 0,
-        f"weights of shape {tuple(kernel)} in {groups} groups take {n_in * groups} channels and {len(window)} axes, "
+        f"a convolution with weights {tuple(kernel)} takes {n_in * groups} channels and {len(window)} axes, "
         f"but what arrives has the shape {tuple(shape)}",
     )
     found = taps(shape[1:], axes)
