@@ -4,6 +4,8 @@ from .edges import from_edges, to_edges
 from .graphml import from_graphml, to_graphml
 from .neat import from_neat
 from .networkx import from_networkx, to_networkx
+from .onnx_export import to_onnx
+from .onnx_import import from_onnx
 from .scipy import from_scipy, to_scipy
 from .sklearn import from_sklearn
 from .torch import from_torch
@@ -14,12 +16,14 @@ __all__ = [
     "from_graphml",
     "from_neat",
     "from_networkx",
+    "from_onnx",
     "from_scipy",
     "from_sklearn",
     "from_torch",
     "to_edges",
     "to_graphml",
     "to_networkx",
+    "to_onnx",
     "to_scipy",
     "to_torch",
 ]

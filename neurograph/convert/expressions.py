@@ -180,7 +180,9 @@ class Builder:
         value = np.broadcast_to(value, shape).ravel()
         if label is not None:
             label = np.broadcast_to(label, shape).ravel()
-        a = self._summand(tensor, shape, 1.0)
+        # A bias is added after the aggregation, whatever that is.
+        attached = isinstance(tensor, Sum) and tensor.shape == shape
+        a: Any = tensor if attached else self._summand(tensor, shape, 1.0)
         if label is None and any(bias.label is not None for bias in a.biases):
             a = self.copied(self.neurons(a))  # elements that share a bias may get different constants
         return replace(a, biases=(*a.biases, Bias(value, label)))
@@ -193,6 +195,18 @@ class Builder:
         if label is not None:
             label = np.broadcast_to(label, shape).ravel()
         return Sum(shape, (replace(copy, weight=np.broadcast_to(factor, shape).ravel(), label=label),))
+
+    def folded(self, x: Sum, factor: np.ndarray) -> Sum | None:
+        """A sum times a factor for each element, if its own weights can take it: what is shared must stay equal."""
+        if x.aggregation != "sum" or any(part.label is None or self.is_reused(part.label) for part in x.parts):
+            return None
+        if any(bias.label is not None and self.is_reused(bias.label) for bias in x.biases):
+            return None
+        parts = tuple(replace(part, weight=part.weight * factor[part.target]) for part in x.parts)
+        biases = tuple(replace(bias, value=bias.value * factor) for bias in x.biases)
+        if all(agree(part.weight, part.label) for part in parts) and all(agree(b.value, b.label) for b in biases):
+            return replace(x, parts=parts, biases=biases)
+        return None
 
     def tie(self) -> None:
         """Let all that has the same label share a parameter; the last step."""

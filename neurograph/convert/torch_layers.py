@@ -10,8 +10,9 @@ import numpy as np
 
 from ..checks import require
 from ..errors import NotSupportedError
-from .expressions import Bias, Builder, Part, Sum, Values, agree
+from .expressions import Bias, Builder, Part, Sum, Values
 from .windows import Taps, adaptive, sliding, taps
+from .windows import convolution as convolution_taps
 
 Tensor = Values | Sum
 Layer = Callable[[Builder, Any, Tensor], Tensor]
@@ -55,12 +56,8 @@ def convolved(
     groups: int = 1,
 ) -> Sum:
     """``torch.nn.functional.conv1d``, ``conv2d`` and ``conv3d``."""
-    n_out, n_in, *kernel = weight.shape
+    kernel = weight.shape[2:]
     n = len(kernel)
-    require(
-        len(x.shape) == n + 1 and x.shape[0] == n_in * groups,
-        f"it takes {n_in * groups} channels and {n} axes, but what arrives has the shape {x.shape}",
-    )
     ids = builder.neurons(x).ids
     strides, dilations = spread(stride, n), spread(dilation, n)
     if isinstance(padding, str):
@@ -68,23 +65,13 @@ def convolved(
         around = [(t // 2, t - t // 2) for t in total]
     else:
         around = [(p, p) for p in spread(padding, n)]
+    require(ids.ndim == n + 1, f"it takes channels and {n} axes, but what arrives has the shape {x.shape}")
     sizes = zip(ids.shape[1:], kernel, strides, around, dilations, strict=True)
-    found = taps(ids.shape[1:], [sliding(size, k, s, *p, d) for size, k, s, p, d in sizes])
-    # Axes: channel out, channel in of its group, tap.
-    channel = np.arange(n_out)[:, None] // (n_out // groups) * n_in + np.arange(n_in)
-    source = ids.reshape(len(ids), -1)[channel[:, :, None], found.into]
-    places = int(np.prod(found.out_shape))
-    target = np.broadcast_to(np.arange(n_out)[:, None, None] * places + found.out, source.shape)
-    position = np.arange(n_out * n_in).reshape(n_out, n_in, 1) * int(np.prod(kernel)) + found.tap
+    axes = [sliding(size, k, s, *p, d) for size, k, s, p, d in sizes]
+    found = convolution_taps(ids.shape, weight.shape, axes, groups)
     values, label = array(weight).ravel(), labels_of(builder, weight)
-    part = Part(
-        source.ravel(),
-        target.ravel(),
-        values[position.ravel()],
-        None if label is None else label[position.ravel()],
-    )
-    shape = (n_out, *found.out_shape)
-    return Sum(shape, (part,), biases_of(builder, bias, shape, axis=0))
+    part = Part(ids.ravel()[found.into], found.out, values[found.tap], None if label is None else label[found.tap])
+    return Sum(found.out_shape, (part,), biases_of(builder, bias, found.out_shape, axis=0))
 
 
 def max_pool(builder: Builder, module: Any, x: Tensor) -> Sum:
@@ -135,7 +122,7 @@ def batch_norm(builder: Builder, module: Any, x: Tensor) -> Tensor:
     factor = (1.0 if gain is None else array(gain)) / deviation
     constant = (0.0 if shift is None else array(shift)) - mean * factor
     label = None if shift is None else labels_of(builder, shift)
-    scaled = _folded(builder, x, factor) if isinstance(x, Sum) else None
+    scaled = builder.folded(x, np.repeat(factor, x.size // len(factor))) if isinstance(x, Sum) else None
     if scaled is None:
         gains = None if gain is None else labels_of(builder, gain)
         scaled = builder.scale(x, factor.reshape(channels), None if gains is None else gains.reshape(channels))
@@ -308,19 +295,3 @@ def _outer(counts: list[np.ndarray]) -> np.ndarray:
     for count in counts:
         product = np.multiply.outer(product, count)
     return product.ravel()
-
-
-def _folded(builder: Builder, x: Sum, factor: np.ndarray) -> Sum | None:
-    """A sum times a factor a channel, if its own weights can take it: what is shared must stay equal."""
-    if x.aggregation != "sum" or any(part.label is None or builder.is_reused(part.label) for part in x.parts):
-        return None
-    if any(bias.label is not None and builder.is_reused(bias.label) for bias in x.biases):
-        return None
-    by_element = np.repeat(factor, x.size // len(factor))
-    parts = tuple(replace(part, weight=part.weight * by_element[part.target]) for part in x.parts)
-    biases = tuple(replace(bias, value=bias.value * by_element) for bias in x.biases)
-    if not all(agree(part.weight, part.label) for part in parts):
-        return None
-    if not all(agree(bias.value, bias.label) for bias in biases):
-        return None
-    return replace(x, parts=parts, biases=biases)

@@ -101,3 +101,42 @@ def taps(shape: Sequence[int], axes: Sequence[np.ndarray]) -> Taps:
     reach = int(np.prod([axis.shape[1] for axis in axes]))
     out, tap = np.divmod(np.flatnonzero(inside.ravel()), reach)
     return Taps(out, into.ravel()[inside.ravel()], tap, out_shape)
+
+
+def convolution(shape: Sequence[int], kernel: Sequence[int], axes: Sequence[np.ndarray], groups: int = 1) -> Taps:
+    """Every pair of positions that a convolution connects, channels included.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Of the input: channels first.
+    kernel : sequence of int
+        Of the weights: channels out, channels in of a group, and the window's sizes.
+    axes : sequence of ndarray
+        The windows of each spatial axis.
+    groups : int
+
+    Returns
+    -------
+    Taps
+        ``tap`` is the flat position of the weight; ``out_shape`` begins with the channels out.
+
+    Examples
+    --------
+    >>> found = convolution((1, 3), (2, 1, 2), [sliding(3, 2)])
+    >>> found.out.tolist(), found.into.tolist(), found.tap.tolist()
+    ([0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 1, 2, 0, 1, 1, 2], [0, 1, 0, 1, 2, 3, 2, 3])
+    """
+    n_out, n_in, *window = kernel
+    require(
+        len(shape) == len(window) + 1 and shape[0] == n_in * groups and n_out % groups == 0,
+        f"a convolution with weights {tuple(kernel)} takes {n_in * groups} channels and {len(window)} axes, "
+        f"but what arrives has the shape {tuple(shape)}",
+    )
+    found = taps(shape[1:], axes)
+    # Axes: channel out, channel in of its group, tap.
+    out, own = np.arange(n_out)[:, None, None], np.arange(n_in)[:, None]
+    into = (out // (n_out // groups) * n_in + own) * int(np.prod(shape[1:])) + found.into
+    weight = (out * n_in + own) * int(np.prod(window)) + found.tap
+    place = np.broadcast_to(out * int(np.prod(found.out_shape)) + found.out, into.shape)
+    return Taps(place.ravel(), into.ravel(), weight.ravel(), (n_out, *found.out_shape))
