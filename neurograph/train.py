@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .callbacks import Callback, ProgressBar
+from .checks import require
 from .errors import DivergedError, InvalidValueError
 from .functions import losses
 from .optim import Adam, Optimizer
@@ -343,7 +344,7 @@ class Trainer:
                 shape = (len(X), X.shape[1], self.net.n_outputs)
                 self._check_targets(compared(shape, Y, mask, losses.takes_labels(self._measure)).targets)
             else:
-                checks.require(mask is None, "a mask is for sequences; give X a time axis, or leave the mask out")
+                require(mask is None, "a mask is for sequences; give X a time axis, or leave the mask out")
                 self._check_targets(Y)
         except InvalidValueError as error:
             if which:

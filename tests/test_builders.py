@@ -21,8 +21,8 @@ CHALLENGE = Path(__file__).parents[2] / "shared" / "data" / "graph_challenge_102
 
 # Every family around 60 hidden neurons, with what is common to all.
 FAMILIES = {
-    "ring": lambda n_inputs, n_outputs, **options: T.ring(n_inputs, 60, n_outputs, k=4, **options),
-    "torus": lambda n_inputs, n_outputs, **options: T.torus(n_inputs, (6, 10), n_outputs, **options),
+    "ring_lattice": lambda n_inputs, n_outputs, **options: T.ring_lattice(n_inputs, 60, n_outputs, k=4, **options),
+    "torus_lattice": lambda n_inputs, n_outputs, **options: T.torus_lattice(n_inputs, (6, 10), n_outputs, **options),
     "small_world": lambda n_inputs, n_outputs, **options: T.small_world(n_inputs, 60, n_outputs, k=4, p=0.3, **options),
     "scale_free": lambda n_inputs, n_outputs, **options: T.scale_free(n_inputs, 60, n_outputs, m=2, **options),
     "random_geometric": lambda n_inputs, n_outputs, **options: T.random_geometric(
@@ -215,14 +215,14 @@ def test_random_dag_without_a_depth_is_what_it_was():
 
 @pytest.mark.parametrize(("n", "k"), [(3, 2), (8, 2), (9, 4), (9, 8), (30, 6)])
 def test_ring_is_a_circulant_graph(n, k):
-    graph = hidden_graph(T.ring(2, n, 2, k=k))
+    graph = hidden_graph(T.ring_lattice(2, n, 2, k=k))
     assert undirected(graph) == undirected(nx.circulant_graph(n, range(1, k // 2 + 1)))
     assert graph.number_of_edges() == n * k // 2
 
 
 @pytest.mark.parametrize("shape", [(7,), (4, 5), (3, 3), (2, 6), (1, 5), (2, 2), (1, 1), (3, 4, 5), (2, 1, 4)])
 def test_torus_is_a_periodic_grid(shape):
-    net = T.torus(2, shape, 2)
+    net = T.torus_lattice(2, shape, 2)
     grid = nx.grid_graph(shape[::-1], periodic=True)
     place = {tuple(np.atleast_1d(node).tolist()): i for i, node in enumerate(np.ndindex(*shape))}
     expected = {frozenset(place[tuple(np.atleast_1d(node).tolist())] for node in edge) for edge in grid.edges}
@@ -232,7 +232,7 @@ def test_torus_is_a_periodic_grid(shape):
 
 @pytest.mark.parametrize(("shape", "radius"), [((6, 7), 1.5), ((6, 7), 2), ((5, 4), 2.9), ((9,), 3), ((3, 4, 5), 1.8)])
 def test_torus_joins_all_within_the_radius(shape, radius):
-    graph = hidden_graph(T.torus(2, shape, 2, radius=radius))
+    graph = hidden_graph(T.torus_lattice(2, shape, 2, radius=radius))
     places = list(np.ndindex(*shape))
     for i, a in enumerate(places):
         for j, b in enumerate(places[:i]):
@@ -252,7 +252,7 @@ def test_small_world_is_simple_and_exact(n, half, p, seed):
 
 
 def test_small_world_without_rewiring_is_a_ring():
-    assert pairs(T.small_world(3, 40, 2, k=6, p=0)) == pairs(T.ring(3, 40, 2, k=6))
+    assert pairs(T.small_world(3, 40, 2, k=6, p=0)) == pairs(T.ring_lattice(3, 40, 2, k=6))
 
 
 @pytest.mark.parametrize("p", [0.05, 0.3, 1.0])
@@ -559,25 +559,25 @@ def test_from_graph_orients_every_edge_once(generator, ordering):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: T.ring(0, 9, 1), "n_inputs is 0; give a whole number, 1"),
-        (lambda: T.ring(1, 9, 0), "n_outputs is 0"),
-        (lambda: T.ring(1, 9, 1, k=3), "even"),
-        (lambda: T.ring(1, 9, 1, k=10), "smaller k"),
-        (lambda: T.ring(1, 2, 1), "n_hidden is 2"),
-        (lambda: T.ring(1, 9, 1, delay=-1), "delay is -1"),
-        (lambda: T.ring(1, 9, 1, input_density=1.5), "input_density is 1.5"),
-        (lambda: T.ring(1, 9, 1, output_density="all"), "output_density is 'all'"),
-        (lambda: T.ring(1, 9, 1, ordering="reverse"), "ordering is 'reverse'"),
-        (lambda: T.ring(1, 9, 1, ordering=[1, 2]), "each of the 9"),
-        (lambda: T.ring(1, 3, 1, ordering=[1, 2, math.nan]), "ordering is nan"),
+        (lambda: T.ring_lattice(0, 9, 1), "n_inputs is 0; give a whole number, 1"),
+        (lambda: T.ring_lattice(1, 9, 0), "n_outputs is 0"),
+        (lambda: T.ring_lattice(1, 9, 1, k=3), "even"),
+        (lambda: T.ring_lattice(1, 9, 1, k=10), "smaller k"),
+        (lambda: T.ring_lattice(1, 2, 1), "n_hidden is 2"),
+        (lambda: T.ring_lattice(1, 9, 1, delay=-1), "delay is -1"),
+        (lambda: T.ring_lattice(1, 9, 1, input_density=1.5), "input_density is 1.5"),
+        (lambda: T.ring_lattice(1, 9, 1, output_density="all"), "output_density is 'all'"),
+        (lambda: T.ring_lattice(1, 9, 1, ordering="reverse"), "ordering is 'reverse'"),
+        (lambda: T.ring_lattice(1, 9, 1, ordering=[1, 2]), "each of the 9"),
+        (lambda: T.ring_lattice(1, 3, 1, ordering=[1, 2, math.nan]), "ordering is nan"),
         (lambda: T.small_world(1, 9, 1, p=1.1), "p is 1.1"),
         (lambda: T.small_world(1, 9.5, 1), "n_hidden is 9.5"),
         (lambda: T.scale_free(1, 9, 1, m=9), "smaller m"),
         (lambda: T.scale_free(1, 9, 1, m=0), "m is 0"),
-        (lambda: T.torus(1, 9, 1), "shape is 9"),
-        (lambda: T.torus(1, (3, 0), 1), "shape is"),
-        (lambda: T.torus(1, (3, 3), 1, radius=0.5), "radius is 0.5"),
-        (lambda: T.torus(1, (3, 3), 1, radius=math.inf), "radius is inf"),
+        (lambda: T.torus_lattice(1, 9, 1), "shape is 9"),
+        (lambda: T.torus_lattice(1, (3, 0), 1), "shape is"),
+        (lambda: T.torus_lattice(1, (3, 3), 1, radius=0.5), "radius is 0.5"),
+        (lambda: T.torus_lattice(1, (3, 3), 1, radius=math.inf), "radius is inf"),
         (lambda: T.random_geometric(1, 9, 1, radius=0), "radius is 0"),
         (lambda: T.random_geometric(1, 9, 1, radius=0.1, length=-1), "length is -1"),
         (lambda: T.random_geometric(1, 9, 1, radius=0.1, positions=0), "positions is 0"),

@@ -11,11 +11,11 @@ from .pooling import adaptive_pool, global_pool, pool
 from .radix_net import radix_net
 from .random_dag import random_dag
 from .random_geometric import random_geometric
-from .ring import ring
+from .ring_lattice import ring_lattice
 from .scale_free import scale_free
 from .small_world import small_world
 from .stochastic_block import stochastic_block
-from .torus import torus
+from .torus_lattice import torus_lattice
 
 __all__ = [
     "SizedNetworks",
@@ -36,9 +36,10 @@ __all__ = [
     "random_dag",
     "random_geometric",
     "ring",
+    "ring_lattice",
     "scale_free",
     "small_world",
     "stochastic_block",
     "subset",
-    "torus",
+    "torus_lattice",
 ]

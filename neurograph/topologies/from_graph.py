@@ -46,9 +46,9 @@ def from_graph(
     n_inputs, n_outputs : int
         Number of neurons; the groups are named "inputs", "hidden" and "outputs".
     ordering : {"given", "random"}, array of float, shape (n_nodes,), or mapping of node to number
-        The order, as in `ring`: by default that of the graph's nodes.
+        The order, as in `ring_lattice`: by default that of the graph's nodes.
     delay, input_density, output_density : optional
-        As in `ring`.
+        As in `ring_lattice`.
     activation, output_activation, weight, seed, dtype, backend : optional
         As in `random_dag`.
 

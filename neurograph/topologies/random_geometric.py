@@ -50,9 +50,9 @@ def random_geometric(
         Where the hidden neurons are; or the number of dimensions of a unit cube in which to draw their places
         uniformly. Drawn neurons are numbered along the first axis; give an array to keep the places.
     ordering : {"given", "random"} or array of float, shape (n_hidden,)
-        As in `ring`, but "given" is the order along the first axis.
+        As in `ring_lattice`, but "given" is the order along the first axis.
     delay, input_density, output_density : optional
-        As in `ring`.
+        As in `ring_lattice`.
     activation, output_activation, weight, seed, dtype, backend : optional
         As in `random_dag`.
 

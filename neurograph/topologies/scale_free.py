@@ -43,7 +43,7 @@ def scale_free(
     m : int
         Edges that each new neuron brings, below ``n_hidden``.
     ordering, delay, input_density, output_density : optional
-        As in `ring`.
+        As in `ring_lattice`.
     activation, output_activation, weight, seed, dtype, backend : optional
         As in `random_dag`.
 

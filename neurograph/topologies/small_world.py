@@ -7,7 +7,7 @@ import numpy as np
 from .. import checks
 from ..network import Network
 from .assemble import Edges, assemble
-from .ring import check_lattice, lattice
+from .ring_lattice import check_lattice, lattice
 
 __all__ = ["small_world"]
 
@@ -46,9 +46,9 @@ def small_world(
     k : int
         Neighbours of a neuron on the ring: an even number, below ``n_hidden``.
     p : float
-        Probability that an edge is rewired, 0 (the `ring`) to 1.
+        Probability that an edge is rewired, 0 (the `ring_lattice`) to 1.
     ordering, delay, input_density, output_density : optional
-        As in `ring`.
+        As in `ring_lattice`.
     activation, output_activation, weight, seed, dtype, backend : optional
         As in `random_dag`.
 

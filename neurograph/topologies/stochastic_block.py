@@ -50,7 +50,7 @@ def stochastic_block(
     delay : int
         0 makes a DAG; with d of 1 or more every hidden connection has delay d.
     input_density, output_density : optional
-        As in `ring`.
+        As in `ring_lattice`.
     activation, output_activation, weight, seed, dtype, backend : optional
         As in `random_dag`.
 

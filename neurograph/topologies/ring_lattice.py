@@ -9,10 +9,10 @@ from ..checks import require
 from ..network import Network
 from .assemble import Edges, assemble
 
-__all__ = ["ring"]
+__all__ = ["ring_lattice"]
 
 
-def ring(
+def ring_lattice(
     n_inputs: int,
     n_hidden: int,
     n_outputs: int,
@@ -67,7 +67,7 @@ def ring(
     Examples
     --------
     >>> import neurograph as ng
-    >>> net = ng.topologies.ring(1, 8, 1, k=2)
+    >>> net = ng.topologies.ring_lattice(1, 8, 1, k=2)
     >>> [(c.source.id, c.target.id) for c in net.neuron(1).outputs], net.n_connections
     ([(1, 2), (1, 8)], 10)
     """

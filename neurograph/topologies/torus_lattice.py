@@ -10,10 +10,10 @@ from ..checks import require
 from ..network import Network
 from .assemble import Edges, assemble
 
-__all__ = ["torus"]
+__all__ = ["torus_lattice"]
 
 
-def torus(
+def torus_lattice(
     n_inputs: int,
     shape: tuple[int, ...],
     n_outputs: int,
@@ -44,7 +44,7 @@ def torus(
         Neurons up to this Euclidean distance are joined, in steps of the grid: 1 gives 4 neighbours in two dimensions,
         1.5 gives 8, 2 gives 12.
     ordering, delay, input_density, output_density : optional
-        As in `ring`.
+        As in `ring_lattice`.
     activation, output_activation, weight, seed, dtype, backend : optional
         As in `random_dag`.
 
@@ -61,7 +61,7 @@ def torus(
     Examples
     --------
     >>> import neurograph as ng
-    >>> net = ng.topologies.torus(2, (5, 6), 3, delay=1)
+    >>> net = ng.topologies.torus_lattice(2, (5, 6), 3, delay=1)
     >>> net.groups["hidden"].shape, int((net.connections.delay == 1).sum())
     ((5, 6), 120)
     """
