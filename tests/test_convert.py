@@ -91,3 +91,115 @@ def test_scipy_errors():
     net.connect(a, b, delay=1)
     with pytest.raises(ng.InvalidValueError, match="delay"):
         ng.to_scipy(net)
+
+
+def ring(n, **attributes):
+    """x -> 0 -> 1 -> ... -> n-1 -> 0, and n-1 -> y."""
+    G = nx.DiGraph([("x", "0"), (str(n - 1), "y")])
+    G.add_edges_from((str(i), str((i + 1) % n)) for i in range(n))
+    nx.set_edge_attributes(G, 0.5, "weight")
+    return G
+
+
+def delays(net):
+    """{(name, name): delay}"""
+    columns = net.connections.source, net.connections.target, net.connections.delay
+    return {(net.neuron(u).name, net.neuron(v).name): d for u, v, d in zip(*(c.tolist() for c in columns), strict=True)}
+
+
+def test_loops_are_refused_by_name_delayed_or_made_a_brain():
+    G = ring(3)
+    with pytest.raises(ng.CycleError, match=r"'0' -> '1' -> '2' -> '0'.*on_cycle"):
+        ng.from_networkx(G, ["x"], ["y"])
+    found = delays(ng.from_networkx(G, ["x"], ["y"], on_cycle="delay"))
+    assert sorted(found.values()) == [0, 0, 0, 0, 1] and set(found) == set(G.edges)
+    assert nx.is_directed_acyclic_graph(nx.DiGraph([edge for edge, delay in found.items() if delay == 0]))
+    assert set(delays(ng.from_networkx(G, ["x"], ["y"], on_cycle="all")).values()) == {1}
+    G.edges["0", "1"]["delay"] = 3
+    assert delays(ng.from_networkx(G, ["x"], ["y"], on_cycle="all"))["0", "1"] == 3
+    assert set(delays(ng.from_networkx(G, ["x"], ["y"], on_cycle="delay")).values()) == {0, 3}
+    with pytest.raises(ng.InvalidValueError, match="'error', 'delay', 'all'"):
+        ng.from_networkx(G, ["x"], ["y"], on_cycle="ignore")
+
+
+def test_long_cycles_are_shortened_in_the_message():
+    with pytest.raises(ng.CycleError, match=r"'7' -> \.\.\.;"):
+        ng.from_networkx(ring(30), ["x"], ["y"])
+
+
+def test_inputs_that_the_graph_feeds():
+    G = ring(3)
+    with pytest.raises(ng.InvalidValueError, match=r"input '0' has incoming connections \(2 .*'x'\).*\"feed\""):
+        ng.from_networkx(G, ["0"], ["y"], on_cycle="delay")
+    dropped = ng.from_networkx(G, ["0"], ["y"], on_input="drop", weight=2.0)
+    assert set(delays(dropped)) == set(G.edges) - {("x", "0"), ("2", "0")}
+    np.testing.assert_allclose(dropped.predict([[3.0]]), [[3 * 0.5**3]])
+    fed = ng.from_networkx(G, ["0", "1"], ["y"], on_cycle="delay", on_input="feed", activation="tanh")
+    assert fed.n_neurons == 7 and fed.n_connections == G.number_of_edges() + 2
+    assert fed.groups["fed"].names.tolist() == ["0", "1"] and fed.groups["inputs"].names.tolist() == [None, None]
+    assert fed.groups["inputs"].ids.tolist() == fed.inputs.ids.tolist()
+    feeds = fed.groups["inputs"].outgoing
+    assert feeds.frozen.all() and (feeds.weight == 1).all() and (feeds.delay == 0).all()
+    assert feeds.target.tolist() == fed.groups["fed"].ids.tolist()
+    assert fed.connections.frozen.sum() == 2 and fed.neuron("0").activation == "tanh"
+
+
+def test_names_and_frozen_weights_come_back():
+    net = ng.from_networkx(ring(4), ["x"], ["y"], on_cycle="all")
+    net.connections[2].frozen = True
+    G = ng.to_networkx(net)
+    again = ng.from_networkx(G, G.graph["inputs"], G.graph["outputs"])
+    assert again.neurons.names.tolist() == net.neurons.names.tolist() == ["x", "0", "3", "y", "1", "2"]
+    assert delays(again) == delays(net) and again.connections.frozen.sum() == 1
+    assert again.neuron("3").fan_out == 2
+
+
+def test_undirected_graphs():
+    G = nx.petersen_graph()
+    with pytest.raises(ng.InvalidValueError, match='undirected="order"'):
+        ng.from_networkx(G, [0, 1], [2])
+    net = ng.from_networkx(G, [0, 1], [2], undirected="order", on_input="drop")
+    assert net.n_connections == 14  # 15 edges less the one between the two inputs
+    assert net.neurons.fan_out[net.neurons.ids == net.outputs.ids[0]] == 0
+    both = ng.from_networkx(G, [0, 1], [2], undirected="both", on_input="feed", on_cycle="delay")
+    assert both.n_connections == 30 + 2 and (both.groups["fed"].fan_in == 4).all()
+    multi = nx.MultiGraph([("a", "b", {"delay": 0}), ("a", "b", {"delay": 2}), ("b", "b", {"delay": 1})])
+    net = ng.from_networkx(multi, ["a"], ["b"], undirected="both", on_input="feed", on_cycle="delay")
+    assert net.n_connections == 5 + 1
+
+
+@pytest.mark.parametrize("attribute", ["weight", "delay"])
+@pytest.mark.parametrize("value", ["0.5", None, float("nan"), [1.0]])
+def test_edge_attributes_must_be_numbers(attribute, value):
+    G = ring(3)
+    G.edges["1", "2"][attribute] = value
+    with pytest.raises(ng.InvalidValueError, match=f"{attribute} of edge '1' -> '2'"):
+        ng.from_networkx(G, ["x"], ["y"], on_cycle="delay")
+
+
+def test_networkx_refuses_repeated_columns_and_duplicates_by_name():
+    G = nx.MultiDiGraph([("a", "b"), ("a", "b"), ("a", "c")])
+    with pytest.raises(ng.DuplicateConnectionError, match="'a' -> 'b'"):
+        ng.from_networkx(G, ["a"], ["c"])
+    with pytest.raises(ng.InvalidValueError, match="'c' occurs twice in outputs"):
+        ng.from_networkx(nx.DiGraph(G), ["a"], ["c", "c"])
+    with pytest.raises(ng.InvalidValueError, match="'a' occurs twice in inputs"):
+        ng.from_networkx(nx.DiGraph(G), ["a", "a"], ["c"])
+    back = nx.MultiDiGraph([("x", "a"), ("a", "b"), ("b", "a")])
+    back.add_edge("b", "a", delay=1)
+    with pytest.raises(ng.DuplicateConnectionError, match="'b' -> 'a'.*delay 1"):
+        ng.from_networkx(back, ["x"], ["b"], on_cycle="all")
+
+
+def test_scipy_loops():
+    matrix = scipy.sparse.csr_array([[0, 0, 4], [2, 0, 3], [0, 1, 5]])
+    with pytest.raises(ng.InvalidValueError, match="input 0"):
+        ng.from_scipy(matrix, [0], [2])
+    with pytest.raises(ng.CycleError, match="2 -> 2"):
+        ng.from_scipy(matrix, [0], [2], on_input="drop")
+    net = ng.from_scipy(matrix, [0], [2], on_cycle="delay", on_input="drop")
+    assert net.n_connections == 4 and net.connections.delay.sum() == 2 and net.inputs.ids.tolist() == [0]
+    net = ng.from_scipy(matrix, [0], [2], on_cycle="all", on_input="feed")
+    ends = net.connections.target[:5], net.connections.source[:5]
+    assert (scipy.sparse.csr_array((net.connections.weight[:5], ends), shape=(3, 3)) != matrix).nnz == 0
+    assert net.n_connections == 6 and net.connections.delay.tolist() == [1] * 5 + [0]

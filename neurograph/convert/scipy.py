@@ -8,6 +8,7 @@ import numpy as np
 
 from ..checks import integers, require
 from ..network import Network
+from .assemble import assemble
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -19,6 +20,8 @@ def from_scipy(
     outputs: Any,
     activation: Any = "relu",
     output_activation: Any = "identity",
+    on_cycle: str = "error",
+    on_input: str = "error",
     seed: int = 0,
     dtype: Any = "float32",
     backend: str = "auto",
@@ -33,6 +36,12 @@ def from_scipy(
         Rows of the neurons that hold the columns of X and of the prediction, in this order.
     activation, output_activation : optional
         One for all neurons that are neither input nor output, or one per row of the matrix; and for outputs.
+    on_cycle : {"error", "delay", "all"}
+        Weights that close cycles: refuse and name one cycle, give a small set of feedback connections delay 1, or give
+        every connection delay 1, as in a brain.
+    on_input : {"error", "feed", "drop"}
+        Weights in the row of an input, which holds X and takes no connections: refuse; give every input an input
+        neuron of its own that feeds it through a frozen connection of weight 1; or leave those weights out.
     seed, dtype, backend : optional
         As in `Network`.
 
@@ -44,7 +53,8 @@ def from_scipy(
     Raises
     ------
     InvalidValueError, CycleError
-        If the matrix is not square, indices lie outside it, an input has incoming weights, or there is a cycle.
+        If the matrix is not square or indices lie outside it; if an input has incoming weights or there is a cycle,
+        unless the arguments say what to do.
 
     Examples
     --------
@@ -58,28 +68,27 @@ def from_scipy(
     inputs, outputs = integers(inputs, "inputs"), integers(outputs, "outputs")
     for ids, what in ((inputs, "inputs"), (outputs, "outputs")):
         require(bool(((ids >= 0) & (ids < n)).all()), f"{what} must be rows of the matrix, 0 to {n - 1}, not {ids}")
-    require(len(np.unique(inputs)) == len(inputs), "a row occurs twice in inputs; name each once")
-    entries = matrix.tocoo()
-    net = Network(seed=seed, dtype=dtype, backend=backend)
     one = isinstance(activation, str | tuple)
     specs = [activation] * n if one else list(activation)
     require(len(specs) == n, f"activation must be one name or one per row ({n}), not {len(specs)}")
     if one:
         for row in outputs:
             specs[row] = output_activation
-    # Runs of rows of the same kind are added together, so that ids equal rows.
-    is_input = np.zeros(n, bool)
-    is_input[inputs] = True
-    cuts = np.flatnonzero(np.diff(is_input)) + 1
-    for run in np.split(np.arange(n), cuts):
-        if len(run) and is_input[run[0]]:
-            net.add_inputs(len(run))
-        elif len(run):
-            net.add_neurons(len(run), activation=[specs[row] for row in run])
-    net.order_inputs(inputs)
-    net.mark_outputs(outputs)
-    net.add_connections(entries.col.astype(np.int64), entries.row.astype(np.int64), weight=entries.data)
-    return net
+    entries = matrix.tocoo()
+    return assemble(
+        n,
+        entries.col.astype(np.int64),
+        entries.row.astype(np.int64),
+        inputs,
+        outputs,
+        weight=entries.data,
+        columns={"activation": specs},
+        on_cycle=on_cycle,
+        on_input=on_input,
+        seed=seed,
+        dtype=dtype,
+        backend=backend,
+    )
 
 
 def to_scipy(net: Network) -> scipy.sparse.csr_array:
