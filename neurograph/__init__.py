@@ -6,7 +6,20 @@ A `Network` is any graph of neurons and connections (WHAT). A scheduler partitio
 
 from . import callbacks, datasets, functions, optim, plot, sparsity, topologies
 from .backends import available_backends
-from .convert import from_neat, from_networkx, from_scipy, from_sklearn, from_torch, to_networkx, to_scipy, to_torch
+from .convert import (
+    from_edges,
+    from_graphml,
+    from_neat,
+    from_networkx,
+    from_scipy,
+    from_sklearn,
+    from_torch,
+    to_edges,
+    to_graphml,
+    to_networkx,
+    to_scipy,
+    to_torch,
+)
 from .errors import (
     CycleError,
     DivergedError,
@@ -57,6 +70,8 @@ __all__ = [
     "available_backends",
     "callbacks",
     "datasets",
+    "from_edges",
+    "from_graphml",
     "from_neat",
     "from_networkx",
     "from_scipy",
@@ -67,6 +82,8 @@ __all__ = [
     "optim",
     "plot",
     "sparsity",
+    "to_edges",
+    "to_graphml",
     "to_networkx",
     "to_scipy",
     "to_torch",

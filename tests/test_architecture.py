@@ -43,7 +43,9 @@ ALLOWED = {
 }
 EVERYBODY = {"errors", "functions", "checks"}
 HEAVY = {"numba", "llvmlite", "cupy", "networkx", "matplotlib", "torch", "sklearn", "neat", "scipy", "tqdm"} | {
-    "safetensors"
+    "safetensors",
+    "pandas",
+    "pyarrow",
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -186,10 +186,10 @@ def places(members: Iterable[Any], index: Mapping[Any, int], what: str, where: s
     return np.array([index[member] for member in chosen], np.int64)
 
 
-def numbers(values: Sequence[Any], what: str, at: Callable[[int], str]) -> np.ndarray:
+def numbers(values: Sequence[Any] | np.ndarray, what: str, at: Callable[[int], str]) -> np.ndarray:
     """A float64 array of values that are numbers; ``at(i)`` says where the i-th stands."""
     if not (isinstance(values, np.ndarray) and values.dtype.kind in "fiub"):
-        for i, value in enumerate(values):
+        for i, value in enumerate(values.tolist() if isinstance(values, np.ndarray) else values):
             if not isinstance(value, int | float | np.number | np.bool_):
                 raise InvalidValueError(
                     f"{what} of {at(i)} is {value!r}, which is no number; convert it first, or leave it out"
