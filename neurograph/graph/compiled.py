@@ -520,3 +520,73 @@ def spare_feedback(source, target, out_start, out_edge, in_start, in_edge, posit
         budget -= last - first
         feedback[c] = False
     return True
+
+
+@jit
+def swap_targets(source, target, n, first, second, table):
+    """Exchange the targets of pairs of connections, each where that makes no self loop and no duplicate.
+
+    In- and out-degrees stay what they are. Connections are found in ``table``, an open-addressing hash table of
+    ``source * n + target`` whose size is a power of two; an empty one, all -1, is filled first. Returns how many pairs
+    were exchanged.
+    """
+    mask = table.shape[0] - 1
+    if table.max() < 0:
+        for c in range(source.shape[0]):
+            _enter(table, mask, source[c] * n + target[c])
+    done = 0
+    for i in range(first.shape[0]):
+        a, b = first[i], second[i]
+        u, v, w, x = source[a], target[a], source[b], target[b]
+        if u in (w, x) or v in (w, x):
+            continue
+        if _place(table, mask, u * n + x) >= 0 or _place(table, mask, w * n + v) >= 0:
+            continue
+        _leave(table, mask, u * n + v)
+        _leave(table, mask, w * n + x)
+        _enter(table, mask, u * n + x)
+        _enter(table, mask, w * n + v)
+        target[a], target[b] = x, v
+        done += 1
+    return done
+
+
+@jit
+def _home(key, mask):
+    """Where a key's search begins: Knuth's multiplicative hashing on 31 bits, where no product overflows."""
+    folded = (key ^ (key >> 31)) & 0x7FFFFFFF
+    return (((folded * 0x4F1BBCDD) & 0x7FFFFFFF) * (mask + 1)) >> 31
+
+
+@jit
+def _place(table, mask, key):
+    at = _home(key, mask)
+    while table[at] >= 0:
+        if table[at] == key:
+            return at
+        at = (at + 1) & mask
+    return -1
+
+
+@jit
+def _enter(table, mask, key):
+    at = _home(key, mask)
+    while table[at] >= 0:
+        at = (at + 1) & mask
+    table[at] = key
+
+
+@jit
+def _leave(table, mask, key):
+    """Take a key out and close the gap, so that every search still ends at an empty place (Knuth's Algorithm R)."""
+    gap = _place(table, mask, key)
+    at = gap
+    while True:
+        at = (at + 1) & mask
+        if table[at] < 0:
+            break
+        home = _home(table[at], mask)
+        if ((at - home) & mask) >= ((at - gap) & mask):
+            table[gap] = table[at]
+            gap = at
+    table[gap] = -1

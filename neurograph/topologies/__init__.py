@@ -1,5 +1,6 @@
 """Functions that return a Network of a well-known shape."""
 
+from .connectome import connectome, null_model
 from .from_graph import from_graph
 from .layered import layered
 from .radix_net import radix_net
@@ -12,8 +13,10 @@ from .stochastic_block import stochastic_block
 from .torus import torus
 
 __all__ = [
+    "connectome",
     "from_graph",
     "layered",
+    "null_model",
     "radix_net",
     "random_dag",
     "random_geometric",

@@ -43,7 +43,7 @@ def feedback_connections(source: Any, target: Any, n_neurons: int, effort: int =
     """
     from ..graph import compiled
 
-    source, target = _ends(source, target, n_neurons)
+    source, target = ends_of(source, target, n_neurons)
     feedback = source == target
     label = _components(source, target, n_neurons)
     inside = np.flatnonzero((label[source] == label[target]) & ~feedback)
@@ -78,7 +78,7 @@ def find_cycle(source: Any, target: Any, n_neurons: int) -> list[int]:
     """
     from scipy.sparse import csgraph, csr_array
 
-    source, target = _ends(source, target, n_neurons)
+    source, target = ends_of(source, target, n_neurons)
     loops = source[source == target]
     if len(loops):
         return [int(loops[0])]
@@ -99,7 +99,8 @@ def find_cycle(source: Any, target: Any, n_neurons: int) -> list[int]:
     return path[::-1]
 
 
-def _ends(source: Any, target: Any, n_neurons: int) -> tuple[np.ndarray, np.ndarray]:
+def ends_of(source: Any, target: Any, n_neurons: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of connections as arrays of int64, checked."""
     source, target = np.ascontiguousarray(source, np.int64), np.ascontiguousarray(target, np.int64)
     require(
         source.ndim == 1 and source.shape == target.shape,
