@@ -128,6 +128,25 @@ def test_count_weights_keep_proportions_and_scale(brain):
     assert 0.8 < radius < 1.6
 
 
+def test_brains_run_and_learn_through_time(brain):
+    """Activity neither dies out nor explodes, and every connection that can reach an output gets a gradient."""
+    net = ng.topologies.connectome(brain, seed=0)
+    X = np.random.default_rng(0).normal(size=(8, 30, net.n_inputs))
+    spread = net.predict(X).std(axis=(0, 2))
+    assert spread[0] == 0 and spread[5:].min() > 0.1 and spread.max() < 0.6
+    labels = np.arange(8)
+    opt, losses = ng.optim.Adam(lr=1e-2), []
+    for _ in range(10):
+        losses.append(net.backward(X[:, :10], labels, loss="cross_entropy"))
+        opt.step(net)
+    assert losses[-1] < 0.5 * losses[0]
+    assert (net.connections[~net.connections.frozen].grad != 0).mean() > 0.95
+    assert (net.connections[net.connections.frozen].weight == 1).all()
+    slow = ng.topologies.connectome(brain, seed=0, time_constant=4.0)
+    assert set(slow.groups["sensory"].time_constant) == {4.0}
+    assert (slow.predict(X[:, :6]).std(axis=(0, 2))[1:] < spread[1:6]).all()
+
+
 def test_network_options():
     net = ng.topologies.connectome("celegans", on_cycle="delay", weight="he", output_activation="identity")
     instant = net.connections[net.connections.delay == 0]

@@ -191,6 +191,55 @@ def test_networkx_refuses_repeated_columns_and_duplicates_by_name():
         ng.from_networkx(back, ["x"], ["b"], on_cycle="all")
 
 
+def test_loops_run_through_time_as_by_hand(backend):
+    """Every neuron by itself: x_t = X, others f(sum of w * source at t - delay), leaky ones by their potential."""
+    rng = np.random.default_rng(3)
+    G = nx.gnp_random_graph(9, 0.3, seed=2, directed=True)
+    for _, _, data in G.edges(data=True):
+        data["weight"] = rng.normal()
+    for node in G:
+        G.nodes[node].update(bias=rng.normal(), time_constant=1 + node % 3)
+    X = rng.normal(size=(2, 6, 3))
+    for on_cycle in ("delay", "all"):
+        net = ng.from_networkx(
+            G,
+            [0, 4, 2],
+            [5, 1],
+            activation="tanh",
+            output_activation="tanh",
+            on_cycle=on_cycle,
+            on_input="feed",
+            dtype="float64",
+            backend=backend,
+        )
+        step = delays_by_id(net)
+        assert [net.neuron(i).id for i in net.groups["fed"].ids] == [0, 1, 2]
+        node_of = [0, 4, 2, *(node for node in G if node not in (0, 4, 2))]
+        instant = nx.DiGraph([edge for edge, delay in step.items() if delay == 0])
+        instant.add_nodes_from(range(9))
+        value, potential = np.zeros((2, 7, 9)), np.zeros((2, 9))  # value[:, 0] is the time before
+        for t in range(6):
+            for i in nx.topological_sort(instant):
+                node = node_of[i]
+                z = G.nodes[node]["bias"] + (X[:, t, i] if i < 3 else 0)
+                for pre, _, data in G.in_edges(node, data=True):
+                    j = node_of.index(pre)
+                    z = z + data["weight"] * value[:, t + 1 - step[j, i], j]
+                tau = G.nodes[node]["time_constant"]
+                potential[:, i] = (1 - 1 / tau) * potential[:, i] + z / tau
+                value[:, t + 1, i] = np.tanh(potential[:, i])
+        expected = value[:, 1:, [node_of.index(5), node_of.index(1)]]
+        np.testing.assert_allclose(net.predict(X), expected, atol=1e-12)
+        back = ng.to_networkx(net)
+        again = ng.from_networkx(back, net.inputs.ids.tolist(), net.outputs.ids.tolist(), dtype="float64")
+        np.testing.assert_allclose(again.predict(X), expected, atol=1e-12)
+
+
+def delays_by_id(net):
+    columns = net.connections.source, net.connections.target, net.connections.delay
+    return {(u, v): d for u, v, d in zip(*(c.tolist() for c in columns), strict=True) if u < 9}
+
+
 def test_scipy_loops():
     matrix = scipy.sparse.csr_array([[0, 0, 4], [2, 0, 3], [0, 1, 5]])
     with pytest.raises(ng.InvalidValueError, match="input 0"):

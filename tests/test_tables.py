@@ -149,12 +149,14 @@ def test_a_table_of_neurons():
         "activation": ["identity", "leaky_relu", "", None, "tanh"],
         "activation_parameter": [None, 0.2, None, None, None],
         "aggregation": [None, "mean", None, None, None],
+        "time_constant": [None, None, 1, None, 2.5],
     }
     net = ng.from_edges(TABLE, ["a"], ["d"], neurons=neurons, **PRE_POST)
     assert net.neurons.names.tolist() == neurons["name"] and net.inputs.ids.tolist() == [3]
     assert net.neuron("c").activation == ("leaky_relu", pytest.approx(0.2)) and net.neuron("c").aggregation == "mean"
+    assert net.neurons.time_constant.tolist() == [1, 1, 1, 1, 2.5]
     c = ((2 * -1 + 1) * 3 + 0.5 * -1) / 2  # b is identity, as the argument says
-    np.testing.assert_allclose(net.predict([[-1.0]]), [[-(0.2 * c) + 0.5]], rtol=1e-6)
+    np.testing.assert_allclose(net.predict([[[-1.0]]]), [[[-(0.2 * c) + 0.5]]], rtol=1e-6)
     with pytest.raises(ng.InvalidValueError, match="'c' has connections, but"):
         ng.from_edges(TABLE, ["a"], ["d"], neurons={"name": ["a", "b", "d"]}, **PRE_POST)
     with pytest.raises(ng.InvalidValueError, match="'a' occurs twice"):
@@ -240,6 +242,7 @@ def odd():
     net.groups["hidden"][3:6].aggregation = "max"
     net.groups["hidden"].bias = np.linspace(-1, 1, 12)
     net.groups["hidden"][0].activation = "tanh"
+    net.groups["hidden"][4:7].time_constant = 2.5
     net.neurons[:5].names = ["AVAL", "ü & <x>", None, "b", "3"]
     net.order_inputs([2, 0, 1])
     net.mark_outputs(net.groups["hidden"][2])
@@ -251,7 +254,8 @@ def test_graphml_round_trip(tmp_path, odd):
     path = tmp_path / "net.graphml"
     ng.to_graphml(odd, path)
     again = ng.from_graphml(path)
-    X = np.random.default_rng(0).normal(size=(9, 3))
+    X = np.random.default_rng(0).normal(size=(9, 4, 3))
+    assert (odd.neurons.time_constant == 2.5).sum() == 3
     np.testing.assert_allclose(again.predict(X), odd.predict(X), rtol=1e-5, atol=1e-6)
     assert (again.n_connections, again.connections.frozen.sum()) == (odd.n_connections, 2)
     order = [again.neuron(name or f"n{id}").id for id, name in zip(odd.neurons.ids, odd.neurons.names, strict=True)]

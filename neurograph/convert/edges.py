@@ -51,7 +51,8 @@ def from_edges(
         Column with the delays; without it the column "delay" if the table has one, otherwise 0.
     neurons : table, optional
         A second table with a column "name" that lists all neurons, in order, and may have columns "bias", "activation",
-        "activation_parameter" and "aggregation". Without it the neurons are those that occur as ends, sorted.
+        "activation_parameter", "aggregation" and "time_constant". Without it the neurons are those that occur as ends,
+        sorted.
     activation, output_activation : optional
         For neurons without one of their own.
     initializer : optional
@@ -247,4 +248,5 @@ def _attributes(listed: dict[str, np.ndarray], activations: Sequence[Any]) -> di
         "activation": [default if cell is None else cell for cell, default in zip(named, activations, strict=True)],
         "aggregation": cells("aggregation", "sum"),
         "bias": numbers(cells("bias", 0.0), "bias", at),
+        "time_constant": numbers(cells("time_constant", 1.0), "time_constant", at),
     }

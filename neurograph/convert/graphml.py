@@ -28,8 +28,8 @@ def from_graphml(
 ) -> Network:
     """Make a network of a GraphML file, of `to_graphml` or of another program.
 
-    Typed node attributes ``name``, ``bias``, ``activation``, ``activation_parameter`` and ``aggregation`` and edge
-    attributes ``weight``, ``delay`` and ``frozen`` are used where they are given.
+    Typed node attributes ``name``, ``bias``, ``activation``, ``activation_parameter``, ``aggregation`` and
+    ``time_constant`` and edge attributes ``weight``, ``delay`` and ``frozen`` are used where they are given.
 
     Parameters
     ----------
@@ -117,8 +117,9 @@ def to_graphml(net: Network, path: str | os.PathLike) -> None:
     """Write a network to a GraphML file, which `from_graphml` and other programs read.
 
     Nodes are "n" and the neuron's id, with typed attributes ``name``, ``bias``, ``activation``,
-    ``activation_parameter``, ``aggregation``, ``input_column`` and ``output_column``; edges have ``weight``, ``delay``
-    and ``frozen``. An attribute is left out where it says nothing. Which connections share a parameter is not kept.
+    ``activation_parameter``, ``aggregation``, ``time_constant``, ``input_column`` and ``output_column``; edges have
+    ``weight``, ``delay`` and ``frozen``. An attribute is left out where it says nothing. Which connections share a
+    parameter is not kept.
 
     Parameters
     ----------

@@ -32,10 +32,11 @@ def from_networkx(
 ) -> Network:
     """Make a network of a networkx graph of any kind.
 
-    Node attributes ``bias``, ``activation`` and ``aggregation`` and edge attributes ``weight``, ``delay`` and
-    ``frozen`` are used where they are given; the arguments stand in where they are not. Neurons get ascending ids: the
-    inputs in the order given, then all other nodes in the graph's order; `Network.groups` holds "inputs" and "outputs".
-    A neuron is named by its node's attribute ``name``, or by the node itself if that is a string.
+    Node attributes ``bias``, ``activation``, ``aggregation`` and ``time_constant`` and edge attributes ``weight``,
+    ``delay`` and ``frozen`` are used where they are given; the arguments stand in where they are not. Neurons get
+    ascending ids: the inputs in the order given, then all other nodes in the graph's order; `Network.groups` holds
+    "inputs" and "outputs". A neuron is named by its node's attribute ``name``, or by the node itself if that is a
+    string.
 
     Parameters
     ----------
@@ -106,6 +107,7 @@ def from_networkx(
         ],
         "aggregation": [attributes.get("aggregation", "sum") for attributes in data],
         "bias": _attribute(data, "bias", 0.0, lambda i: f"node {order[i]!r}"),
+        "time_constant": _attribute(data, "time_constant", 1.0, lambda i: f"node {order[i]!r}"),
     }
     names = [_name_of(node, attributes) for node, attributes in zip(order, data, strict=True)]
 
@@ -160,10 +162,11 @@ def _attribute(data: list[dict[str, Any]], name: str, default: float, at: Callab
 def to_networkx(net: Network) -> networkx.MultiDiGraph | networkx.DiGraph:
     """A network as a networkx graph, which `from_networkx` reads back.
 
-    Nodes are neuron ids with ``bias``, ``activation``, ``aggregation``, ``input`` and ``output``, and ``name`` where
-    the neuron has one; edges have ``weight`` and ``delay``, and ``frozen`` where that is so. Which connections share a
-    parameter is not kept. The graph is a `DiGraph`, or a `MultiDiGraph` where some pair has several delays. Its
-    attributes ``G.graph["inputs"]`` and ``G.graph["outputs"]`` list the ids in column order.
+    Nodes are neuron ids with ``bias``, ``activation``, ``aggregation``, ``input`` and ``output``, ``name`` where the
+    neuron has one and ``time_constant`` where it is not 1; edges have ``weight`` and ``delay``, and ``frozen`` where
+    that is so. Which connections share a parameter is not kept. The graph is a `DiGraph`, or a `MultiDiGraph` where
+    some pair has several delays. Its attributes ``G.graph["inputs"]`` and ``G.graph["outputs"]`` list the ids in
+    column order.
 
     Examples
     --------
@@ -181,11 +184,14 @@ def to_networkx(net: Network) -> networkx.MultiDiGraph | networkx.DiGraph:
     inputs, outputs = net.inputs.ids.tolist(), net.outputs.ids.tolist()
     G = (networkx.MultiDiGraph if several else networkx.DiGraph)(inputs=inputs, outputs=outputs)
     columns = (neurons.ids.tolist(), neurons.names, neurons.bias.tolist(), neurons.activation, neurons.aggregation)
+    taus = neurons.time_constant.tolist()
     is_input, is_output = set(inputs), set(outputs)
-    for id, name, bias, activation, aggregation in zip(*columns, strict=True):
+    for id, name, bias, activation, aggregation, tau in zip(*columns, taus, strict=True):
         attributes = {} if id in is_input else {"bias": bias, "activation": activation, "aggregation": aggregation}
         if name is not None:
             attributes["name"] = name
+        if tau != 1:
+            attributes["time_constant"] = tau
         G.add_node(id, **attributes, input=id in is_input, output=id in is_output)
     edges = (conns.source, conns.target, conns.weight, conns.delay, conns.frozen)
     G.add_edges_from(

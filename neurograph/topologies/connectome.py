@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import require, whole
+from ..checks import require, time_constants, whole
 from ..convert.assemble import assemble
 from ..datasets import Connectome, load_connectome
 from ..errors import InvalidValueError
@@ -50,8 +50,8 @@ def connectome(
         raw counts have a radius of 764 and 297. Anything else is an initializer as in `Network.connect`.
     activation, output_activation : str or pair
         Of all neurons, and of the outputs if they differ.
-    time_constant : number or array, optional
-        Steps in which a neuron's potential forgets: 1 keeps nothing of the step before.
+    time_constant : number or array of shape (n_neurons,), optional
+        Of every neuron, in steps, as in `Network.add_neurons`; 1 keeps nothing of the step before.
     on_cycle : {"all", "delay", "error"}
         "all" gives every connection delay 1, as in a brain, where a signal takes time; "delay" only a small set of
         feedback connections, so that what comes in reaches the outputs in the same step.
@@ -83,9 +83,8 @@ def connectome(
     if output_activation is not None:
         for i in outputs.tolist():
             activations[i] = output_activation
-    columns: dict[str, Any] = {"activation": activations}
-    if not np.array_equal(time_constant, 1.0):
-        columns["time_constant"] = np.broadcast_to(time_constant, brain.n_neurons)
+    taus = time_constants(time_constant, brain.n_neurons, np.dtype(np.float64))
+    columns = {"activation": activations, "time_constant": np.broadcast_to(taus, brain.n_neurons)}
     by_counts = isinstance(weight, str) and weight == "counts"
     net = assemble(
         brain.n_neurons,
