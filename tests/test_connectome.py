@@ -139,7 +139,7 @@ def test_brains_run_and_learn_through_time(brain):
     for _ in range(10):
         losses.append(net.backward(X[:, :10], labels, loss="cross_entropy"))
         opt.step(net)
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
     assert (net.connections[~net.connections.frozen].grad != 0).mean() > 0.95
     assert (net.connections[net.connections.frozen].weight == 1).all()
     slow = ng.topologies.connectome(brain, seed=0, time_constant=4.0)

@@ -13,6 +13,7 @@ CONTRACT = """
 Network Neuron Connection Connections Group Trainer NeurographError StaleError CycleError DuplicateConnectionError
 optim sparsity topologies from_networkx to_networkx from_scipy to_scipy load
 from_torch to_torch from_sklearn from_neat
+from_edges to_edges from_graphml to_graphml topologies.connectome topologies.null_model datasets.load_connectome
 optim.SGD optim.Adam optim.AdamW optim.RMSprop
 sparsity.prune_lowest sparsity.Rewire sparsity.SET sparsity.GradualMagnitude
 topologies.layered topologies.random_dag
@@ -82,8 +83,9 @@ def test_attributes_exist():
         "sparsity.Rewire": "drop grow fraction every",
         "sparsity.SET": "fraction every",
         "optim.SGD": "lr momentum nesterov",
-        "from_networkx": "inputs outputs",
-        "from_scipy": "matrix inputs outputs",
+        "from_networkx": "inputs outputs on_cycle",
+        "from_scipy": "matrix inputs outputs on_cycle",
+        "from_edges": "table source target weight inputs outputs on_cycle",
         "from_torch": "module input_shape",
         "from_neat": "genome config",
     }.items(),

@@ -191,6 +191,11 @@ def _number(columns: list[np.ndarray], what: list[str]) -> tuple[list[Any], list
         labels = sorted(set(together.tolist()))
         index = {label: i for i, label in enumerate(labels)}
         codes = np.fromiter((index[label] for label in together.tolist()), np.int64, len(together))
+    elif len(together) and together.min() >= 0 and together.max() < 4 * len(together) + 1000:
+        # Numbers that a table of their own size can hold need no sorting.
+        there = np.zeros(int(together.max()) + 1, bool)
+        there[together] = True
+        labels, codes = np.flatnonzero(there).tolist(), (np.cumsum(there) - 1)[together]
     else:
         values, codes = np.unique(together, return_inverse=True)
         labels = values.tolist()
@@ -244,9 +249,12 @@ def _attributes(listed: dict[str, np.ndarray], activations: Sequence[Any]) -> di
         cell if cell is None or parameter is None else (cell, parameter)
         for cell, parameter in zip(cells("activation", None), parameters, strict=True)
     ]
-    return {
-        "activation": [default if cell is None else cell for cell, default in zip(named, activations, strict=True)],
-        "aggregation": cells("aggregation", "sum"),
-        "bias": numbers(cells("bias", 0.0), "bias", at),
-        "time_constant": numbers(cells("time_constant", 1.0), "time_constant", at),
+    columns: dict[str, Any] = {
+        "activation": [default if cell is None else cell for cell, default in zip(named, activations, strict=True)]
     }
+    if "aggregation" in listed:
+        columns["aggregation"] = cells("aggregation", "sum")
+    for name, default in (("bias", 0.0), ("time_constant", 1.0)):
+        if name in listed:
+            columns[name] = numbers(cells(name, default), name, at)
+    return columns
