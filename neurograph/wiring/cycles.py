@@ -9,7 +9,7 @@ from ..checks import require
 __all__ = ["feedback_connections", "find_cycle"]
 
 
-def feedback_connections(source: Any, target: Any, n_neurons: int, effort: int = 10**8) -> np.ndarray:
+def feedback_connections(source: Any, target: Any, n_neurons: int, effort: int = 3 * 10**7) -> np.ndarray:
     """A small set of connections without which the graph has no cycle.
 
     The smallest set is NP-hard to find. This is the greedy order of Eades, Lin and Smyth (1993), "A fast and effective
@@ -23,8 +23,9 @@ def feedback_connections(source: Any, target: Any, n_neurons: int, effort: int =
         Ends of the connections, 0 to ``n_neurons - 1``. Parallel connections and self loops are allowed.
     n_neurons : int
     effort : int
-        The second step stops once it has looked at connections so many times; by default after some seconds. Where that
-        suffices (for a million connections it does) the set is minimal: putting any single one back closes a cycle.
+        The second step stops once it has looked at connections so many times, by default after a few seconds. Where
+        that suffices the set is minimal: putting any single one back closes a cycle. The larva's brain, with 119,010
+        connections, takes a third of the default.
 
     Returns
     -------
