@@ -14,6 +14,8 @@ CHECKS = {
     "irregular_topology": ({}, lambda right: right == 16),
     "prune_and_grow": ({"epochs": 10}, lambda accuracy: accuracy > 0.85),
     "overlapping_groups": ({}, lambda accuracy: accuracy > 0.93),
+    "fovea": ({"epochs": 1, "n_samples": 8_000}, lambda accuracy: accuracy > 0.8),
+    "mixed_sizes": ({"epochs": 4}, lambda accuracy: accuracy > 0.7),
     "mnist_set": ({"epochs": 2, "n_samples": 12_000}, lambda accuracy: accuracy > 0.9),
 }
 
