@@ -12,7 +12,7 @@ pytestmark = pytest.mark.nojit
 CONTRACT = """
 Network Neuron Connection Connections Group Trainer NeurographError StaleError CycleError DuplicateConnectionError
 optim sparsity topologies from_networkx to_networkx from_scipy to_scipy load
-from_torch to_torch from_sklearn from_neat
+from_torch to_torch from_onnx to_onnx from_sklearn from_neat
 from_edges to_edges from_graphml to_graphml topologies.connectome topologies.null_model datasets.load_connectome
 optim.SGD optim.Adam optim.AdamW optim.RMSprop
 sparsity.prune_lowest sparsity.Rewire sparsity.SET sparsity.GradualMagnitude
@@ -84,6 +84,8 @@ def test_attributes_exist():
         "sparsity.SET": "fraction every",
         "optim.SGD": "lr momentum nesterov",
         "from_torch": "module input_shape",
+        "from_onnx": "path",
+        "to_onnx": "net path",
         "from_neat": "genome config",
         "from_networkx": "inputs outputs on_cycle",
         "from_scipy": "matrix inputs outputs on_cycle",
