@@ -486,12 +486,25 @@ class Network:
         ([2.0, 0.5, 0.5, 2.0], 4)
         """
         sharing, slots = self._sharing_of(members, "tie")
-        sharing.tie(slots, checks.labels(labels, len(slots), "labels"), bool(average))
+        labels = checks.labels(labels, len(slots), "labels")
+        if _repeat(slots):
+            distinct, first, place = np.unique(slots, return_index=True, return_inverse=True)
+            twice = np.flatnonzero(labels[first][place] != labels)
+            require(
+                not len(twice),
+                f"connection {members[twice[0] if len(twice) else 0].id} occurs with several labels; it has one "
+                "parameter, so give it one label",
+            )
+            slots, labels = distinct, labels[first]
+        sharing.tie(slots, labels, bool(average))
 
     def untie(self, members: Connections | Group) -> None:
-        """Give connections, or the biases of neurons, parameters of their own, with the values that they shared."""
+        """Give connections, or the biases of neurons, parameters of their own, with the values that they shared.
+
+        Optimizer state is copied as well; the gradient of each is what it contributed to the shared one.
+        """
         sharing, slots = self._sharing_of(members, "untie")
-        sharing.untie(slots)
+        sharing.untie(_distinct(slots))
 
     def set_weight(self, slots: np.ndarray, value: Any, column: str = "weight") -> None:
         """Set the weights (or another column) of connection slots, through their parameters: a number, or one each."""
@@ -538,8 +551,12 @@ class Network:
         slots = (self.connections if connections is None else connections).slots
         table, sharing = self.graph.connections, self.graph.weights
         numbers = sharing.numbers(slots) if sharing.n_tied else None
-        ends = table["source"][slots], table["target"][slots]
-        self.graph.weights.write("weight", slots, self._initial(*ends, weight, self.rng, numbers))
+        ends, random = (table["source"][slots], table["target"][slots]), self.rng.bit_generator.state
+        try:
+            self.graph.weights.write("weight", slots, self._initial(*ends, weight, self.rng, numbers))
+        except BaseException:
+            self.rng.bit_generator.state = random
+            raise
 
     # -- run -----------------------------------------------------------------------------------------------------------
 
@@ -957,6 +974,8 @@ class Network:
         except BaseException:
             if slots is not None:
                 self.graph.undo_connect(slots, checkpoint)
+                if labels is not None:
+                    schedule.remove_connections()  # it has sunk neurons for them where only the labels were refused
             table.next_id = checkpoint[1]
             self.rng.bit_generator.state = random
             raise
@@ -1054,6 +1073,10 @@ def _distinct(slots: np.ndarray) -> np.ndarray:
     # np.unique hashes integers, which is several times slower than sorting a million of them.
     ordered = np.sort(slots)
     return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
+
+
+def _repeat(slots: np.ndarray) -> bool:
+    return len(slots) > 1 and bool(np.bincount(slots).max() > 1)
 
 
 def _is_single(member: Any) -> bool:

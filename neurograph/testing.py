@@ -168,9 +168,8 @@ def _check_ends(net: Network, cid: np.ndarray, source: np.ndarray, target: np.nd
                 f"expected {sorted(expected.get(int(neuron.id), set()))}"
             )
     for i, u, v, d in zip(cid.tolist(), source.tolist(), target.tolist(), delay.tolist(), strict=True):
-        assert net.has_connection(u, v) or d, f"has_connection({u}, {v}) is False"
-        if d == 0:
-            assert net.connection(u, v).id == i, f"net.connection({u}, {v}) finds another connection"
+        assert net.has_connection(u, v, d), f"has_connection({u}, {v}, {d}) is False"
+        assert net.connection(u, v, d).id == i, f"net.connection({u}, {v}, {d}) finds another connection"
 
 
 def _check_schedule(net: Network, ids: np.ndarray, source: np.ndarray, target: np.ndarray, delay: np.ndarray) -> None:
@@ -188,7 +187,7 @@ def _check_schedule(net: Network, ids: np.ndarray, source: np.ndarray, target: n
 def check_gradients(
     net: Network, X: np.ndarray, Y: np.ndarray, loss: Any = "mse", eps: float = 1e-6, tolerance: float = 1e-6
 ) -> float:
-    """Compare `net.backward` with central finite differences, for every weight and bias.
+    """Compare `net.backward` with central finite differences, for every weight and bias; shared ones move together.
 
     Parameters
     ----------
@@ -232,16 +231,16 @@ def check_gradients(
     net.backward(X, Y, loss=loss)
     conns, movable = net.connections, net.neurons - net.inputs
     worst = 0.0
-    for columns, column, gradient in (
-        (conns, "weight", np.array(conns.grad)),
-        (movable, "bias", np.array(movable.bias_grad)),
+    for columns, column, gradient, parameter in (
+        (conns, "weight", np.array(conns.grad), conns.parameter),
+        (movable, "bias", np.array(movable.bias_grad), movable.bias_parameter),
     ):
         start = np.array(getattr(columns, column))
-        for k in range(len(start)):
+        for k in np.unique(parameter, return_index=True)[1].tolist():
             values = []
             for step in (eps, -eps):
                 moved = start.copy()
-                moved[k] += step
+                moved[parameter == parameter[k]] += step
                 setattr(columns, column, moved)
                 values.append(float(measure(net.predict(X), Y)[0]))
             setattr(columns, column, start)

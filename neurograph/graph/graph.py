@@ -197,6 +197,7 @@ class Graph:
         self.delayed -= int(np.count_nonzero(self.connections["delay"][slots]))
         self.connections.rollback(checkpoint, slots)
         self.version -= 1
+        self._unrolled = None  # rows may have moved, at the same version
 
     def disconnect(self, slots: np.ndarray) -> None:
         """Remove connections (distinct, live); their slots are free for new ones."""
@@ -235,6 +236,8 @@ class Graph:
         for sharing, name in ((self.weights, "weights"), (self.biases, "biases")):
             if columns[name]:
                 sharing.table.restore(columns[name], next_id[name])
+            else:  # the numbers of parameters that are gone are not used again; older files know none
+                sharing.table.next_id = next_id.get(name, sharing.table.next_id)
         self._slot_of = np.full(self.neurons.next_id, -1, np.int32)
         self._slot_of[self.neurons["id"]] = np.arange(self.neurons.size)
         self.n_homes = n_homes
@@ -333,6 +336,7 @@ class Graph:
         ends = table["source"][c], table["target"][c], table["delay"][c]
         table.rollback(checkpoint, slots)
         self.incoming.rebuild()
+        self._unrolled = None
         self._raise_duplicate(*ends, "exists already, or occurs twice in this call")
 
     def _raise_duplicate(self, source: int, target: int, delay: int, what: str) -> None:

@@ -8,6 +8,7 @@ from ..errors import InvalidValueError
 from .tables import Table
 
 KEY = "parameter"  # column of the tenants: row of the shared table plus one; 0 for a value of their own
+SQUEEZE_FROM = 16  # rows below which free ones are not worth a look
 APART = 2**32  # numbers from here on are parameters, where they do not share the counter of their tenants' ids
 
 
@@ -92,6 +93,8 @@ class Sharing:
     def write(self, column: str, slots: np.ndarray, values: np.ndarray | float) -> None:
         """Set a column: a number, or one each; values for one parameter must agree.
 
+        A gradient is set where it lives only: what each tenant contributed to a shared one stays.
+
         Raises
         ------
         InvalidValueError
@@ -103,6 +106,8 @@ class Sharing:
             given = np.broadcast_to(values, len(slots))
             _require_agreement(given[tied], rows[tied], f"set the {column} of parameter", self.table["id"])
             self.table.add_column(column, dtype)[rows[tied]] = given[tied]
+            if column == self.grad:
+                slots, values = slots[~tied], given[~tied]
         self.tenants.add_column(column, dtype)[slots] = values
 
     def tie(
@@ -110,13 +115,16 @@ class Sharing:
     ) -> None:
         """Give tenants one new parameter a label, numbered in ascending order of the labels.
 
-        Its value is the tenants' common value, or their mean; optimizer state is the mean of theirs.
+        Its value is the tenants' common value, or their mean; optimizer state is the mean of theirs, and the gradient
+        the sum of what each of them contributed.
 
         Raises
         ------
         InvalidValueError
             If their values differ and are not to be averaged. Nothing has changed then.
         """
+        if not len(slots):
+            return
         names, group, members = np.unique(labels, return_inverse=True, return_counts=True)
         count = len(names)
         columns = self.trained
@@ -137,7 +145,7 @@ class Sharing:
             if name == self.value and not average:
                 column[rows] = values[name][first]  # a mean of equal numbers may differ from them in the last bit
             elif name == self.grad:
-                column[rows] = np.bincount(group, weights=values[name], minlength=count)
+                column[rows] = np.bincount(group, weights=self.tenants[name][slots], minlength=count)
             else:
                 column[rows] = np.bincount(group, weights=values[name], minlength=count) / members
         self.table["users"][rows] = members
@@ -146,22 +154,29 @@ class Sharing:
 
     def join(self, slots: np.ndarray, others: np.ndarray) -> None:
         """Let tenants share the parameters of ``others``, which get one to share where they had none."""
+        if not len(slots):
+            return
         own = others[self.rows(others) < 0]
         if len(own):
             distinct = np.unique(own)
             self.tie(distinct, np.arange(len(distinct)))
-        rows = self.rows(others)
         self.release(slots)
+        rows = self.rows(others)
         self.tenants[KEY][slots] = rows + 1
         np.add.at(self.table["users"], rows, 1)
         self.tenants[self.value][slots] = self.table[self.value][rows]
 
     def untie(self, slots: np.ndarray) -> None:
-        """Give tenants values of their own: copies of what they shared, optimizer state included."""
+        """Give tenants values of their own: copies of what they shared, optimizer state included.
+
+        Only the gradient is no copy: each keeps what it contributed.
+        """
         slots = slots[self.rows(slots) >= 0]
         if not len(slots):
             return
         for name in self.trained:
+            if name == self.grad:
+                continue
             values = self.read(name, slots)
             self.tenants.add_column(name, values.dtype)[slots] = values
         self.release(slots)
@@ -178,6 +193,8 @@ class Sharing:
         left = np.bincount(rows[tied], minlength=self.table.size)
         self.table["users"][:] -= left.astype(np.int32)
         self.table.release(np.flatnonzero((left > 0) & (self.table["users"] == 0)))
+        if self.table.size > SQUEEZE_FROM and self.table.n_free > 2 * len(self.table):
+            self._squeeze()
 
     def spread(self) -> None:
         """Copy every shared value to its tenants, where the kernels read it."""
@@ -200,6 +217,14 @@ class Sharing:
         users = np.bincount(rows[rows >= 0], minlength=self.table.size)
         assert (users == self.table["users"]).all()
         assert ((users > 0) == (self.table["id"] >= 0)).all(), "a parameter without users, or a user without one"
+
+    def _squeeze(self) -> None:
+        """Give back the memory of parameters that are gone."""
+        live = self.table.live()
+        row = np.zeros(self.table.size + 1, np.int32)
+        row[live + 1] = np.arange(1, len(live) + 1)
+        self.tenants[KEY][:] = row[self.tenants[KEY]]
+        self.table.compact()
 
 
 def _require_agreement(values: np.ndarray, group: np.ndarray, what: str, names: np.ndarray) -> None:

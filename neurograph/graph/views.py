@@ -476,6 +476,11 @@ class Connection:
         return self._read("grad")
 
     @property
+    def own_grad(self) -> float:
+        """What this connection alone contributes to the gradient of its parameter."""
+        return self._column("grad")
+
+    @property
     def frozen(self) -> bool:
         """Whether optimizers leave the weight alone."""
         return "frozen" in self._network.graph.connections and bool(self._read("frozen"))
@@ -606,7 +611,8 @@ class Connections:
     def grad(self) -> np.ndarray:
         """Gradients of the last loss with respect to the weights, shape (n,); assign to clip or to mask them.
 
-        Where connections share a parameter it is the parameter's gradient, the sum of `own_grad`.
+        Where connections share a parameter it is the parameter's gradient, the sum of `own_grad`, and assigning it
+        leaves `own_grad` alone.
         """
         return self._read("grad")
 
