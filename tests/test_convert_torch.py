@@ -470,7 +470,7 @@ def test_shared_and_frozen_parameters():
     x, Y = rng.normal(size=(9, 4)), rng.normal(size=(9, 5))
     module = both(net, x, Y)
     gradients_agree(net, module)
-    assert module.weight.numel() + module.bias.numel() + module.frozen_weight.numel() + module.bias_frozen.numel() == (
+    assert module.weight.numel() + module.bias.numel() + module.frozen_weight.numel() + module.frozen_bias.numel() == (
         net.n_parameters
     )
 

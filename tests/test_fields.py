@@ -488,7 +488,7 @@ def test_an_offset_outside_may_be_dropped():
 # -- frozen biases -----------------------------------------------------------------------------------------------------
 
 
-def test_bias_frozenes(tmp_path, rng):
+def test_frozen_biases(tmp_path, rng):
     net = ng.topologies.layered([3, 4, 2], seed=0)
     hidden, outputs = net.groups["hidden 1"], net.outputs
     hidden.bias_frozen = [True, False, True, False]

@@ -327,7 +327,7 @@ def test_schedules_are_reached_through_optim():
 
 
 @pytest.mark.parametrize("optimizer", [optim.SGD(lr=0.1, momentum=0.9), optim.AdamW(lr=0.1)], ids=str)
-def test_bias_frozenes_stay(optimizer, rng):
+def test_frozen_biases_stay(optimizer, rng):
     """Alone, and shared: a frozen parameter is frozen for all that share it."""
     net = ng.topologies.layered([3, 4, 2], seed=0)
     hidden = net.groups["hidden 1"]

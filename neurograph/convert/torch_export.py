@@ -242,7 +242,7 @@ def _classes() -> dict[str, type]:
                 raise ValueError(f"x has the shape {tuple(x.shape)}; it must be {expected}")
             x = x.to(self.weight)
             weight = torch.cat([self.weight, self.frozen_weight])
-            bias = torch.cat([self.bias, self.bias_frozen])[self.bias_index, None]
+            bias = torch.cat([self.bias, self.frozen_bias])[self.bias_index, None]
             prepared = [generation.prepare(weight) for generation in self.generations]
             past = [x.new_zeros(self.n_neurons, len(x))] * self.max_delay
             potentials = [None] * len(self.generations)
