@@ -96,7 +96,7 @@ class GraphWriter:
         """Add a node of several outputs; returns their names."""
         name = self._fresh(operator)
         outputs = [name] if count == 1 else [f"{name}_{i}" for i in range(count)]
-        self.nodes.append(self.onnx.helper.make_node(operator, inputs, outputs, name=name, **attributes))
+        self.nodes.append(self.onnx.helper.make_node(operator, inputs, outputs, **attributes))
         return outputs
 
     def call(self, function: str, *inputs: str) -> str:
