@@ -141,8 +141,8 @@ def _copy_columns(
             continue
         parts = []
         for sharing, t in zip(old, taken, strict=True):
-            through = name in sharing.trained or name not in sharing.tenants
-            parts.append(sharing.read(name, t) if through else sharing.tenants[name][t])
+            own = name == sharing.grad or name not in sharing.trained
+            parts.append(sharing.tenants[name][t] if own and name in sharing.tenants else sharing.read(name, t))
         values = np.concatenate(parts)
         new.tenants.add_column(name, values.dtype)[slots] = values
 

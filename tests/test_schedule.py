@@ -141,7 +141,7 @@ def test_planner_does_not_change_result(backend):
     from neurograph.plan import lower
 
     net = ng.topologies.random_dag(5, 40, 3, density=0.3, seed=1, dtype="float64", backend=backend)
-    X, g = np.random.default_rng(0).normal(size=(9, 5)), np.random.default_rng(1).normal(size=(9, 3))
+    X, g = np.random.default_rng(0).normal(size=(9, 1, 5)), np.random.default_rng(1).normal(size=(9, 1, 3))
     results = []
     for planner in PLANNERS:
         plan = lower(net.graph, Schedule(net.graph, planner))

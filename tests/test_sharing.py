@@ -602,6 +602,20 @@ def test_copies_go_on_bit_by_bit(how, tmp_path, backend):
     assert (twin.connections.weight != net.connections.weight).all()
 
 
+def test_a_union_keeps_what_each_part_shares(backend):
+    parts = [shared(seed, backend)[0] for seed in (14, 15)]
+    X, Y = data(np.random.default_rng(0), 6)
+    for part in parts:
+        part.backward(X, Y)
+    big = ng.union(parts, share_inputs=True)
+    big.graph.check()
+    assert big.n_parameters == sum(part.n_parameters for part in parts)
+    for column in ("weight", "grad", "own_grad"):
+        expected = np.concatenate([getattr(part.connections, column) for part in parts])
+        np.testing.assert_allclose(getattr(big.connections, column), expected, rtol=1e-12)
+    np.testing.assert_allclose(big.predict(X), np.hstack([part.predict(X) for part in parts]), rtol=1e-12, atol=1e-14)
+
+
 # -- removals and memory -----------------------------------------------------------------------------------------------
 
 
