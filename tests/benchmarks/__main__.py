@@ -6,8 +6,10 @@ Figures are ratios against a peer in the same run, or counts; run them on an oth
 import argparse
 import json
 
-from .cases import CASES
+from . import any_topology, cases
 from .harness import machine
+
+CASES = cases.CASES | any_topology.CASES
 
 
 def main() -> None:

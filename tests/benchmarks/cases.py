@@ -12,18 +12,14 @@ import numpy as np
 
 import neurograph as ng
 
-from .harness import against
-
-THREADS = 2
+from .harness import against, set_threads
 
 
 def training_step(sizes=(784, 1024, 1024, 10), batch=128, densities=(1.0, 0.5, 0.2, 0.1, 0.02)) -> list[dict]:
     """Forward, backward and Adam against the same dense network in PyTorch, two threads each."""
-    import numba
     import torch
 
-    numba.set_num_threads(min(THREADS, numba.config.NUMBA_NUM_THREADS))
-    torch.set_num_threads(THREADS)
+    set_threads()
     rng = np.random.default_rng(0)
     X, Y = rng.random((batch, sizes[0]), dtype=np.float32), rng.integers(0, sizes[-1], batch)
     layers = []

@@ -8,13 +8,24 @@ import time
 from collections.abc import Callable
 
 PAUSE = 0.2  # two OpenMP pools in one process spin after their last region and steal each other's cores
+THREADS = 2
 
 
-def block(work: Callable[[], object], repeats: int) -> float:
-    """Median seconds of ``repeats`` calls in a row, after a pause and two calls that are not counted."""
+def set_threads(count: int = THREADS) -> None:
+    """Give numba and PyTorch so many threads each."""
+    import numba
+    import torch
+
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    torch.set_num_threads(count)
+
+
+def block(work: Callable[[], object], repeats: int, warm: int = 2) -> float:
+    """Median seconds of ``repeats`` calls in a row, after a pause and ``warm`` calls that are not counted."""
     time.sleep(PAUSE)
-    work(), work()
     seconds = []
+    for _ in range(warm):
+        work()
     for _ in range(repeats):
         start = time.perf_counter()
         work()
@@ -22,9 +33,22 @@ def block(work: Callable[[], object], repeats: int) -> float:
     return statistics.median(seconds)
 
 
-def against(ours: Callable[[], object], peer: Callable[[], object], blocks: int = 7, repeats: int = 15) -> dict:
-    """Median seconds of both in alternating blocks, and the median of the blocks' ratios peer / ours."""
-    pairs = [(block(ours, repeats), block(peer, repeats)) for _ in range(blocks)]
+def against(
+    ours: Callable[[], object],
+    peer: Callable[[], object],
+    blocks: int = 7,
+    repeats: int = 15,
+    *,
+    peer_repeats: int | None = None,
+    peer_warm: int = 2,
+    scale: float = 1.0,
+) -> dict:
+    """Median seconds of both in alternating blocks, and the median of the blocks' ratios peer / ours.
+
+    A slow peer may repeat and warm up less, or do a part of the work: its seconds are then multiplied by ``scale``.
+    """
+    counts = (repeats if peer_repeats is None else peer_repeats), peer_warm
+    pairs = [(block(ours, repeats), scale * block(peer, *counts)) for _ in range(blocks)]
     return {
         "ours_ms": 1e3 * statistics.median(a for a, _ in pairs),
         "peer_ms": 1e3 * statistics.median(b for _, b in pairs),
