@@ -56,6 +56,7 @@ def given_gradient(upstream):
     return lambda outputs, Y: (float((outputs * flat).sum()), flat)
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("leaky", [False, True], ids=["forgets", "leaks"])
 @pytest.mark.parametrize("mixed", [False, True], ids=["sums", "mixed"])
 @pytest.mark.parametrize("seed", range(4))
@@ -70,6 +71,7 @@ def test_sequences_equal_scalar_unrolling(seed, mixed, leaky, backend):
     np.testing.assert_allclose(movable.bias_grad, [biases[int(i)] for i in movable.ids], rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("recompute", [1, 2, 3, True], ids=str)
 @pytest.mark.parametrize("leaky", [False, True], ids=["forgets", "leaks"])
 def test_recomputing_changes_nothing(recompute, leaky, backend):
@@ -178,6 +180,7 @@ def test_one_step_at_a_time_is_the_whole_sequence(seed, steps):
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), net.predict(X))
 
 
+@pytest.mark.nojit
 def test_lengths_by_mask(backend):
     """Padded sequences of several lengths count as each one alone does."""
     net, rng = looped(2, backend)
@@ -230,6 +233,7 @@ def test_float32_and_threads():
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.nojit
 def test_edits_between_steps_are_seen(backend):
     """A pruned delayed connection no longer transmits, a new one does at once (ANNarchy shipped the opposite)."""
     net, rng = looped(9, backend)
@@ -242,6 +246,7 @@ def test_edits_between_steps_are_seen(backend):
         net.graph.check()
 
 
+@pytest.mark.nojit
 def test_settle_finds_the_fixed_point(backend):
     rng = np.random.default_rng(0)
     W, B = rng.normal(scale=0.1, size=(8, 8)), rng.normal(size=(8, 3))
@@ -276,6 +281,7 @@ def test_learning_to_remember():
     assert history["val_accuracy"][-1] > 0.95
 
 
+@pytest.mark.nojit
 def test_bad_input():
     net, rng = looped(0, "cpu")
     X = rng.normal(size=(2, 4, 3))
