@@ -52,6 +52,7 @@ REGISTER_BYTES = _register_bytes()
 NARROW = 1
 MIDDLE = min(4, 128 // REGISTER_BYTES)
 WIDE = min(8, 256 // REGISTER_BYTES)
+BLOCK = 16  # columns of X or Y that are turned into rows together, as many as a cache line holds
 SERIAL_WORK = 20_000  # connections times panels, about 0.1 ms, below which a parallel region is not worth its risk
 
 SUM, MEAN, PRODUCT, MAX, MIN, MAXABS, MEDIAN = AGGREGATIONS.values()
@@ -436,8 +437,7 @@ def fast_exp(x):
     """Exponential in single precision, exact to 2e-7 of its value, for x up to 88; the polynomial is Cephes' expf."""
     lowest = np.float32(-87.0)
     x = lowest if x < lowest else x  # NaN stays NaN
-    n = math.floor(x * np.float32(1.44269504088896341) + np.float32(0.5))
-    n = np.float32(n)
+    n = np.floor(x * np.float32(1.44269504088896341) + np.float32(0.5))  # math.floor would give int64, in no register
     r = x - n * np.float32(0.693359375) - n * np.float32(-2.12194440e-4)
     p = np.float32(1.9875691500e-4) * r + np.float32(1.3981999507e-3)
     p = p * r + np.float32(8.3334519073e-3)
@@ -979,20 +979,22 @@ def to_panels(array, slots, panels, first, stride, repeat):
     for panel in range(panels.shape[0]):
         inside = lanes if repeat else min(lanes, batch - panel * lanes)
         for t in range(steps):
-            for j in range(n):
-                row = panels[panel, first + t * stride + slots[j]]
-                for lane in range(inside):
-                    row[lane] = array[min(panel * lanes + lane, batch - 1), t, j]
-                for lane in range(inside, lanes):
-                    row[lane] = 0
+            for block in range(0, n, BLOCK):
+                for lane in range(lanes):
+                    sample = min(panel * lanes + lane, batch - 1)
+                    for j in range(block, min(block + BLOCK, n)):
+                        value = array[sample, t, j] if lane < inside else panels.dtype.type(0)
+                        panels[panel, first + t * stride + slots[j], lane] = value
 
 
 @jit
 def from_panels(panels, slots, first, stride, array):
     """``array[sample, t, j] = panels[panel, first + t * stride + slots[j], lane]``."""
-    lanes = panels.shape[2]
-    for sample in range(array.shape[0]):
-        panel, lane = sample // lanes, sample % lanes
-        for t in range(array.shape[1]):
-            for j in range(slots.shape[0]):
-                array[sample, t, j] = panels[panel, first + t * stride + slots[j], lane]
+    lanes, n = panels.shape[2], slots.shape[0]
+    for t in range(array.shape[1]):
+        for begin in range(0, array.shape[0], lanes):
+            panel = begin // lanes
+            for block in range(0, n, BLOCK):
+                for lane in range(min(lanes, array.shape[0] - begin)):
+                    for j in range(block, min(block + BLOCK, n)):
+                        array[begin + lane, t, j] = panels[panel, first + t * stride + slots[j], lane]
