@@ -24,7 +24,7 @@ from .errors import (
 )
 from .functions import activations, aggregations, initializers, losses
 from .graph.graph import HIDDEN, INPUT, Graph
-from .graph.sharing import Sharing
+from .graph.sharing import Sharing, distinct
 from .graph.tables import Table
 from .graph.views import Connection, Connections, Group, Neuron, column_of
 from .names import Names
@@ -962,7 +962,7 @@ class Network:
         checkpoint, random = table.checkpoint(), self.rng.bit_generator.state
         delay = np.broadcast_to(delay, source.shape).astype(np.int16)
         # Parameters are numbered before the connections, from 0 in a fresh network.
-        table.next_id += 0 if labels is None else len(np.unique(labels))
+        table.next_id += 0 if labels is None else len(distinct(labels)[0])
         slots = None
         try:
             slots = self.graph.connect(source, target, delay)
@@ -1018,7 +1018,7 @@ class Network:
         if labels is None or given or len(labels) == 0:
             return initializers.initialize(weight, fan_in, fan_out, rng, self.dtype)
         # Fan-ins differ at the edges of an image; the widest counts, as in the middle of it.
-        names, group = np.unique(labels, return_inverse=True)
+        names, group = distinct(labels)
         widest_in, widest_out = np.zeros(len(names), fan_in.dtype), np.zeros(len(names), fan_out.dtype)
         np.maximum.at(widest_in, group, fan_in)
         np.maximum.at(widest_out, group, fan_out)
