@@ -1,6 +1,7 @@
 """Every example runs, and its own check holds; long ones run shortened, against a lower bar."""
 
 import importlib.util
+import io
 import math
 from pathlib import Path
 
@@ -17,6 +18,10 @@ CHECKS = {
     "fovea": ({"epochs": 1, "n_samples": 8_000}, lambda accuracy: accuracy > 0.8),
     "mixed_sizes": ({"epochs": 4}, lambda accuracy: accuracy > 0.7),
     "mnist_set": ({"epochs": 2, "n_samples": 12_000}, lambda accuracy: accuracy > 0.9),
+    "connectome": (
+        {"brains": {"celegans": (1, 4, 0.01, 0.9)}, "picture": io.BytesIO()},
+        lambda margin: margin > 0,
+    ),
 }
 
 

@@ -171,3 +171,51 @@ def test_pyplot_is_left_alone():
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ng.__path__[0] + "/..")
+
+
+def picture_of(ax):
+    """The matrix that `adjacency` shows, with its shades squared."""
+    return np.asarray(ax.images[0].get_array()) ** 2
+
+
+def test_adjacency_has_a_cell_for_each_pair(diamond):
+    ax = plot.adjacency(diamond)
+    expected = np.zeros((6, 6))
+    expected[diamond.connections.source, diamond.connections.target] = 1
+    np.testing.assert_allclose(picture_of(ax), expected)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("to", "from")
+
+
+def test_adjacency_follows_the_order_of_the_groups_and_leaves_others_out(diamond):
+    late, early = diamond.group([5, 4], name="late"), diamond.group([1, 0], name="early")
+    ax = plot.adjacency(diamond, [late, early])
+    order = [5, 4, 1, 0]
+    expected = [[diamond.has_connection(source, target) for target in order] for source in order]
+    np.testing.assert_allclose(picture_of(ax), expected)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["late", "early"]
+
+
+def test_adjacency_counts_the_pairs_of_a_cell():
+    net = ng.topologies.layered([300, 700], density=0.3, seed=1, backend="reference")
+    ax = plot.adjacency(net, cells=100)
+    shares = picture_of(ax)
+    assert shares.shape == (100, 100)
+    dense = np.zeros((1000, 1000))
+    dense[net.connections.source, net.connections.target] = 1
+    expected = dense.reshape(100, 10, 100, 10).mean(axis=(1, 3))
+    np.testing.assert_allclose(shares * np.quantile(expected[expected > 0], 0.99), expected, atol=1e-12)
+
+
+def test_adjacency_of_a_network_without_connections_is_empty():
+    net = ng.Network(backend="reference")
+    net.add_inputs(3)
+    assert not picture_of(plot.adjacency(net)).any()
+
+
+def test_adjacency_refuses_what_it_cannot_draw(diamond):
+    with pytest.raises(ng.InvalidValueError, match="Neuron 1 is in several"):
+        plot.adjacency(diamond, [diamond.group([0, 1]), diamond.group([1, 2])])
+    with pytest.raises(ng.InvalidValueError, match="no neurons to draw"):
+        plot.adjacency(ng.Network())
+    with pytest.raises(ng.InvalidValueError, match="cells is 0"):
+        plot.adjacency(diamond, cells=0)

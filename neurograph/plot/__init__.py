@@ -5,6 +5,7 @@ Nothing here touches pyplot's global state: save a picture with ``ax.figure.save
 
 from ..plot.curves import history
 from ..plot.distributions import degrees
+from ..plot.matrices import adjacency
 from ..plot.networks import network
 
-__all__ = ["degrees", "history", "network"]
+__all__ = ["adjacency", "degrees", "history", "network"]
