@@ -91,9 +91,10 @@ class Plan:
 
     def __str__(self) -> str:
         graph = self.graph
+        late = f" ({graph.delayed} with a delay, up to {graph.unrolled().max_delay} steps)" if graph.delayed else ""
         lines = [
             f"Plan: {len(self.inputs)} inputs, {len(self.rows)} neurons in {self.n_generations} generations, "
-            f"{len(graph.connections)} connections, {len(self.outputs)} outputs, {_bytes(self.nbytes)}",
+            f"{len(graph.connections)} connections{late}, {len(self.outputs)} outputs, {_bytes(self.nbytes)}",
             f"{'generation':>10}  {'neurons':>9}  {'connections':>11}  {'fan-in':>15}  activations",
         ]
         shown: Any = range(self.n_generations)

@@ -48,3 +48,11 @@ def test_an_empty_network_has_a_plan():
     assert net.plan.n_generations == 0 and net.schedule.generations == [] and net.schedule.depth == 0
     net.add_inputs(3)
     assert net.plan.n_generations == 0 and net.schedule.depth == 1
+
+
+def test_a_plan_tells_of_delays():
+    net = ng.Network()
+    x, h = net.add_inputs(2), net.add_outputs(3)
+    net.connect(x, h)
+    net.connect(h, h, delay=2)
+    assert "15 connections (9 with a delay, up to 2 steps), 3 outputs" in str(net.plan)
