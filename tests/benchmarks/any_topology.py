@@ -184,13 +184,13 @@ def union(n_networks=1000, n_neurons=20, batch=64) -> list[dict]:
         {
             "name": f"union of {size}, against one by one",
             **costs,
-            **against(lambda: big.predict(X), one_by_one, blocks=7, repeats=7, peer_repeats=3, peer_warm=1),
+            **against(lambda: big.predict(X), one_by_one, blocks=7, repeats=20, peer_repeats=3, peer_warm=1),
             "target": "ratio >= 50",
         },
         {
             "name": f"union of {size}, against neat-python (1 network in {share}, times {share})",
             **against(
-                lambda: big.predict(X), neat_python, blocks=7, repeats=7, peer_repeats=3, peer_warm=1, scale=share
+                lambda: big.predict(X), neat_python, blocks=7, repeats=20, peer_repeats=3, peer_warm=1, scale=share
             ),
             "target": "ratio >= 500",
         },
