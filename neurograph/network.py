@@ -738,14 +738,24 @@ class Network:
             return value, everywhere
 
         plan = self.plan
+        if not flat:
+            # A sequence runs in the memory of the last pass, which two long ones would double, so what the loss may
+            # refuse is refused before. A loss by name may be tried on zeros.
+            nothing = np.zeros((*X.shape[:2], self.n_outputs), self.dtype)
+            if any(measure is named for named in losses.LOSSES.values()):
+                measured(nothing)
+            else:
+                sequences.compared(nothing.shape, Y, mask, False)
         with ONE_PASS:
             self._spread()
             raw = None if state is None else state.to_slots(self.graph, len(X), plan)
-            # Into the spare memory: if the loss refuses Y, the last pass is still what it was.
+            if flat:  # into the spare memory: if the loss refuses Y, the last pass is still what it was
+                reuse, self._spare = self._spare, self._pass
+            else:
+                reuse, self._spare, self._pass = self._pass, None, None
             loss_value, run = sequences.backward(
-                self.backend, plan, X[:, None] if flat else X, raw, measured, truncate, recompute, self._spare
+                self.backend, plan, X[:, None] if flat else X, raw, measured, truncate, recompute, reuse
             )
-            self._spare = self._pass
             self._passed(run, run.steps == (1 if flat else X.shape[1]), flat)
             self.last_outputs, self.last_targets = rows["outputs"], rows["targets"]
             self.graph.weights.collect()

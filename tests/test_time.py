@@ -285,6 +285,11 @@ def test_learning_to_remember():
 def test_bad_input():
     net, rng = looped(0, "cpu")
     X = rng.normal(size=(2, 4, 3))
+    net.backward(X, X[:, :, :2])
+    before = net.outputs[0].output
+    with pytest.raises(ng.InvalidValueError, match="label 7"):
+        net.backward(X, np.full((2, 4), 7), loss="cross_entropy")
+    np.testing.assert_array_equal(net.outputs[0].output, before)  # the last pass is what it was
     with pytest.raises(ng.InvalidValueError, match=r"\(batch, time, 3\).*settle"):
         net.predict(X[:, 0])
     with pytest.raises(ng.InvalidValueError, match="pad the sequences to one length and say by `mask`"):

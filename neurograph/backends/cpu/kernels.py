@@ -52,7 +52,7 @@ REGISTER_BYTES = _register_bytes()
 NARROW = 1
 MIDDLE = min(4, 128 // REGISTER_BYTES)
 WIDE = min(8, 256 // REGISTER_BYTES)
-BLOCK = 16  # columns of X or Y that are turned into rows together, as many as a cache line holds
+TILE = 16  # columns and samples that are turned into rows together, as many as a cache line holds
 SERIAL_WORK = 20_000  # connections times panels, about 0.1 ms, below which a parallel region is not worth its risk
 
 SUM, MEAN, PRODUCT, MAX, MIN, MAXABS, MEDIAN = AGGREGATIONS.values()
@@ -387,6 +387,18 @@ def activate(code, a, row):
     elif code == SIGMOID and row.itemsize == 4:
         for i in range(row.shape[0]):
             row[i] = fast_sigmoid(row[i])
+    elif code == GAUSS and row.itemsize == 4:
+        for i in range(row.shape[0]):
+            row[i] = fast_exp(-(row[i] * row[i]))
+    elif code == ABS:
+        for i in range(row.shape[0]):
+            row[i] = abs(row[i])
+    elif code == CLAMPED:
+        for i in range(row.shape[0]):
+            row[i] = value(CLAMPED, a, row[i], zero, row.dtype.type(1))
+    elif code == HAT:
+        for i in range(row.shape[0]):
+            row[i] = value(HAT, a, row[i], zero, row.dtype.type(1))
     else:
         for i in range(row.shape[0]):
             row[i] = value(code, a, row[i], zero, row.dtype.type(1))
@@ -434,7 +446,10 @@ if numba.config.DISABLE_JIT:
 
 @jit
 def fast_exp(x):
-    """Exponential in single precision, exact to 2e-7 of its value, for x up to 88; the polynomial is Cephes' expf."""
+    """Exponential in single precision for x from -87 (or what is below, as if it were) to 88, exact to 2e-7 of its value.
+
+    The polynomial is that of Cephes' ``expf``.
+    """
     lowest = np.float32(-87.0)
     x = lowest if x < lowest else x  # NaN stays NaN
     n = np.floor(x * np.float32(1.44269504088896341) + np.float32(0.5))  # math.floor would give int64, in no register
@@ -975,26 +990,29 @@ def to_panels(array, slots, panels, first, stride, repeat):
     Lanes beyond the last sample ``repeat`` it, or are zero. Inputs repeat: a lane that computed something else could
     overflow where no sample does, and 0 * inf would reach the gradients.
     """
-    lanes, batch, steps, n = panels.shape[2], array.shape[0], array.shape[1], slots.shape[0]
+    lanes, batch, n = panels.shape[2], array.shape[0], slots.shape[0]
     for panel in range(panels.shape[0]):
         inside = lanes if repeat else min(lanes, batch - panel * lanes)
-        for t in range(steps):
-            for block in range(0, n, BLOCK):
-                for lane in range(lanes):
-                    sample = min(panel * lanes + lane, batch - 1)
-                    for j in range(block, min(block + BLOCK, n)):
-                        value = array[sample, t, j] if lane < inside else panels.dtype.type(0)
-                        panels[panel, first + t * stride + slots[j], lane] = value
+        for t in range(array.shape[1]):
+            for left in range(0, n, TILE):
+                for top in range(0, lanes, TILE):
+                    for j in range(left, min(left + TILE, n)):
+                        row = panels[panel, first + t * stride + slots[j]]
+                        for lane in range(top, min(top + TILE, lanes)):
+                            sample = min(panel * lanes + lane, batch - 1)
+                            row[lane] = array[sample, t, j] if lane < inside else 0
 
 
 @jit
 def from_panels(panels, slots, first, stride, array):
     """``array[sample, t, j] = panels[panel, first + t * stride + slots[j], lane]``."""
-    lanes, n = panels.shape[2], slots.shape[0]
-    for t in range(array.shape[1]):
-        for begin in range(0, array.shape[0], lanes):
-            panel = begin // lanes
-            for block in range(0, n, BLOCK):
-                for lane in range(min(lanes, array.shape[0] - begin)):
-                    for j in range(block, min(block + BLOCK, n)):
-                        array[begin + lane, t, j] = panels[panel, first + t * stride + slots[j], lane]
+    lanes, batch, n = panels.shape[2], array.shape[0], slots.shape[0]
+    for panel in range(panels.shape[0]):
+        inside = min(lanes, batch - panel * lanes)
+        for t in range(array.shape[1]):
+            for left in range(0, n, TILE):
+                for top in range(0, inside, TILE):
+                    for j in range(left, min(left + TILE, n)):
+                        row = panels[panel, first + t * stride + slots[j]]
+                        for lane in range(top, min(top + TILE, inside)):
+                            array[panel * lanes + lane, t, j] = row[lane]
