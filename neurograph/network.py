@@ -229,7 +229,13 @@ class Network:
         return self._draw(source, target, lambda absent: round(density * absent), weight, delay, self.rng)
 
     def grow(
-        self, sources: Any, targets: Any, count: int, weight: Any = "he", rng: np.random.Generator | None = None
+        self,
+        sources: Any,
+        targets: Any,
+        count: int,
+        weight: Any = "he",
+        rng: np.random.Generator | None = None,
+        delay: int = 0,
     ) -> Connections:
         """Draw ``count`` new connections between two groups, or all that are possible if they are fewer.
 
@@ -241,6 +247,8 @@ class Network:
             As in `connect`.
         rng : numpy.random.Generator, optional
             The network's own by default.
+        delay : int
+            As in `connect`.
 
         Returns
         -------
@@ -248,7 +256,7 @@ class Network:
         """
         checks.whole("count", count, 0)
         source, target = self._slots(sources), self._slots(targets)
-        return self._draw(source, target, lambda absent: min(int(count), absent), weight, 0, rng or self.rng)
+        return self._draw(source, target, lambda absent: min(int(count), absent), weight, delay, rng or self.rng)
 
     def add_connections(
         self, source_ids: Any, target_ids: Any, weight: Any = "he", delay: Any = 0, parameter: Any = None

@@ -297,13 +297,6 @@ def test_rewiring_is_reproducible():
     assert run() == run()
 
 
-def test_delayed_connections_are_left_alone():
-    net = chain(WEIGHTS)
-    net.add_connections([5], [2], weight=0.0, delay=1)
-    ng.sparsity.Rewire(fraction=1.0, every=1, scope="global").step(net, 1)
-    assert net.connections.delay.sum() == 1
-
-
 def test_growing_by_a_function():
     net = chain(WEIGHTS)
     net.prune(net.connection(0, 2))

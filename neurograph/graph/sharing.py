@@ -163,12 +163,13 @@ class Sharing:
         first[group[::-1]] = np.arange(len(slots))[::-1]
         for name in columns:
             column = self.table.add_column(name, values[name].dtype)
-            if name == self.value and not average:
-                column[rows] = values[name][first]  # a mean of equal numbers may differ from them in the last bit
-            elif name == self.grad:
+            if name == self.grad:
                 column[rows] = np.bincount(group, weights=self.tenants[name][slots], minlength=count)
-            else:
-                column[rows] = np.bincount(group, weights=values[name], minlength=count) / members
+                continue
+            common = values[name][first]
+            uneven = np.bincount(group, weights=values[name] != common[group], minlength=count) > 0
+            mean = np.bincount(group, weights=values[name], minlength=count) / members
+            column[rows] = np.where(uneven, mean, common)  # a mean of equal numbers may differ in the last bit
         self.table["users"][rows] = members
         self.tenants.add_column(KEY, np.int32)[slots] = rows[group] + 1
         self.tenants[self.value][slots] = self.table[self.value][rows[group]]

@@ -1,4 +1,4 @@
-"""Prune the connections of lowest score, counted over the network, per pair of layers, per neuron or per block."""
+"""Prune what scores lowest: connections or parameters, over the network, per pair of layers, neuron or block."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import checks
-from ..errors import UnknownNameError
-from .scores import evaluate
+from ..errors import InvalidValueError, UnknownNameError
+from .scores import PER, evaluate
 from .select import lowest, lowest_in_regions
 
 if TYPE_CHECKING:
     from ..graph import Connections
     from ..network import Network
 
-__all__ = ["SCOPES", "choose", "home_pairs", "prune_lowest"]
+__all__ = ["SCOPES", "check_per", "choose", "home_pairs", "prune_lowest", "regions"]
 
 SCOPES = ("global", "local", "neuron", "block")
 
@@ -28,12 +28,14 @@ def prune_lowest(
     *,
     count: int | None = None,
     block: int = 16,
+    per: str = "connection",
+    frozen: bool = False,
 ) -> int:
     """Remove the connections of lowest score, exactly as many as asked for.
 
     In every region of `scope` exactly `round(fraction * n)` of its n connections go (Python's `round`: halves go to
     the even number). Equal scores are decided by the connection's id, the oldest first. All other connections keep
-    their weight and their optimizer state.
+    their weight and their optimizer state. Frozen connections are structure: they stay, and are not counted.
 
     Parameters
     ----------
@@ -45,15 +47,24 @@ def prune_lowest(
     fraction : float
         Share of every region to remove, 0 to 1.
     scope : {"global", "local", "neuron", "block"}
-        "global": the network is one region. "local": each pair of homes is a region (a neuron's home is the `add_...`
-        call that made it, so this is a pair of layers in a layered network). "neuron": the incoming connections of
-        each neuron are a region. "block": each pair of homes is cut into `block` x `block` squares of neighbouring
-        sources and neighbouring targets; a square scores the sum of its connections, and over the whole network
-        `fraction` of the squares that hold a connection is removed, each one whole.
+        "global": the network is one region. "local": each pair of homes is a region, and each delay between them one of
+        its own (a neuron's home is the `add_...` call that made it, so this is a pair of layers in a layered network).
+        "neuron": the incoming connections of each neuron are a region. "block": each pair of homes is cut into `block`
+        x `block` squares of neighbouring sources and neighbouring targets; a square scores the sum of its connections,
+        and over the whole network `fraction` of the squares that hold a connection is removed, each one whole.
     count : int, optional
         Remove this many in every region (of the squares, for "block") instead of a share, or all where there are fewer.
     block : int
         Side of the squares of scope "block".
+    per : {"connection", "parameter"}
+        "connection": each connection is scored by itself, also where several share a parameter; "gradient" and
+        "saliency" then take what it alone contributes to the gradient. "parameter": each parameter is scored once, by
+        its weight and its whole gradient, fractions and counts are of parameters, and all connections of those that
+        score lowest go. A function gets the oldest connection of each parameter then, an array must score those that
+        share one alike; equal scores are decided by the parameter's number, and with scope "local" a parameter belongs
+        to the region of its oldest connection.
+    frozen : bool
+        True removes frozen connections as well, as if they were not.
 
     Returns
     -------
@@ -63,9 +74,10 @@ def prune_lowest(
     Raises
     ------
     UnknownNameError
-        The score or the scope is not known.
+        The score, the scope or `per` is not known.
     InvalidValueError
-        Fraction, count, block or scores are out of range or of the wrong shape. Nothing has been removed then.
+        Fraction, count, block or scores are out of range or of the wrong shape, or the scope has no regions of
+        parameters. Nothing has been removed then.
 
     Examples
     --------
@@ -77,9 +89,13 @@ def prune_lowest(
     7
     >>> ng.sparsity.prune_lowest(net, scope="neuron", count=1)
     8
+    >>> net.tie(net.connections, np.arange(20) % 4, average=True)
+    >>> ng.sparsity.prune_lowest(net, count=1, per="parameter")      # one parameter, with its five connections
+    5
     """
     connections = net.connections
-    return net.prune(connections[choose(net, connections, score, fraction, scope, count=count, block=block)])
+    doomed = choose(net, connections, score, fraction, scope, count=count, block=block, per=per, frozen=frozen)
+    return net.prune(connections[doomed])
 
 
 def choose(
@@ -91,6 +107,8 @@ def choose(
     *,
     count: int | None = None,
     block: int = 16,
+    per: str = "connection",
+    frozen: bool = False,
 ) -> np.ndarray:
     """Indices of the connections that `prune_lowest` would remove; parameters and errors as there.
 
@@ -108,25 +126,41 @@ def choose(
     """
     if scope not in SCOPES:
         raise UnknownNameError(f"There is no scope {scope!r}. Known scopes: {', '.join(SCOPES)}.")
+    check_per(per, scope)
     if count is None:
         checks.fraction("fraction", fraction)
     else:
         checks.whole("count", count, 0)
     checks.whole("block", block, 1)
+    if per == "parameter":
+        return _choose_parameters(net, connections, score, fraction, scope, count, frozen)
 
-    scores, ids = evaluate(score, connections, net.rng), connections.id
+    scores = evaluate(score, connections, net.rng)
+    loose = _loose(connections, frozen)
+    if len(loose) < len(connections):
+        scores, connections = scores[loose], connections[loose]
+    ids = connections.id
     if scope == "global":
-        return lowest(scores, ids, _count(len(scores), fraction, count))
+        return loose[lowest(scores, ids, _count(len(scores), fraction, count))]
     if scope == "block":
         _, square = np.unique(_squares(net, connections, block), return_inverse=True)
         sums = np.bincount(square, weights=scores)
         removed = np.zeros(len(sums), bool)
         removed[lowest(sums, np.arange(len(sums)), _count(len(sums), fraction, count))] = True
-        return np.flatnonzero(removed[square])
-    key = connections.target if scope == "neuron" else home_pairs(connections)
-    _, region, sizes = np.unique(key, return_inverse=True, return_counts=True)
-    counts = np.array([_count(size, fraction, count) for size in sizes.tolist()], dtype=np.int64)
-    return lowest_in_regions(scores, ids, region, counts)
+        return loose[removed[square]]
+    key = connections.target if scope == "neuron" else regions(connections)
+    return loose[_lowest_by(key, scores, ids, fraction, count)]
+
+
+def check_per(per: str, scope: str) -> None:
+    """Refuse what cannot be scored, and scopes that cut parameters in pieces."""
+    if per not in PER:
+        raise UnknownNameError(f"per is {per!r}. Known: {', '.join(PER)}.")
+    if per == "parameter" and scope in ("neuron", "block"):
+        raise InvalidValueError(
+            f"scope {scope!r} counts connections of one {scope}, but a shared parameter has connections at many; use "
+            'scope "global" or "local", or per="connection".'
+        )
 
 
 def home_pairs(connections: Connections) -> np.ndarray:
@@ -139,6 +173,63 @@ def home_pairs(connections: Connections) -> np.ndarray:
     array([0, 1])
     """
     return (connections.source_home.astype(np.int64) << 32) | connections.target_home
+
+
+def regions(connections: Connections) -> np.ndarray:
+    """One integer for the region of each connection: its pair of homes and its delay.
+
+    Examples
+    --------
+    >>> import neurograph as ng
+    >>> net = ng.topologies.layered([1, 1, 1])
+    >>> _ = net.connect(0, 1, delay=1)
+    >>> len(set(regions(net.connections)))
+    3
+    """
+    pairs, delay = home_pairs(connections), connections.delay
+    if not delay.any():
+        return pairs
+    return (np.unique(pairs, return_inverse=True)[1] << 16) | delay
+
+
+def _choose_parameters(
+    net: Network, connections: Connections, score: Any, fraction: float, scope: str, count: int | None, frozen: bool
+) -> np.ndarray:
+    numbers, first, parameter = np.unique(connections.parameter, return_index=True, return_inverse=True)
+    oldest = connections[first]
+    if isinstance(score, str) or callable(score):
+        scores = evaluate(score, oldest, net.rng, "parameter")
+    else:
+        each = evaluate(score, connections, net.rng)
+        scores = each[first]
+        unequal = np.flatnonzero(each != scores[parameter])
+        if len(unequal):
+            i = unequal[0]
+            raise InvalidValueError(
+                f"Parameter {numbers[parameter[i]]} has the scores {scores[parameter[i]]} and {each[i]}; give all "
+                'connections of a parameter the same, or use per="connection".'
+            )
+    loose = _loose(oldest, frozen)
+    scores, oldest, ids = scores[loose], oldest[loose], numbers[loose]
+    if scope == "global":
+        chosen = lowest(scores, ids, _count(len(scores), fraction, count))
+    else:
+        chosen = _lowest_by(regions(oldest), scores, ids, fraction, count)
+    removed = np.zeros(len(numbers), bool)
+    removed[loose[chosen]] = True
+    return np.flatnonzero(removed[parameter])
+
+
+def _loose(connections: Connections, frozen: bool) -> np.ndarray:
+    """Indices of the connections that may go."""
+    return np.arange(len(connections)) if frozen else np.flatnonzero(~connections.frozen)
+
+
+def _lowest_by(key: np.ndarray, scores: np.ndarray, ids: np.ndarray, fraction: float, count: int | None) -> np.ndarray:
+    """Indices of the lowest scores of every region, which is all that have the same key."""
+    _, region, sizes = np.unique(key, return_inverse=True, return_counts=True)
+    counts = np.array([_count(size, fraction, count) for size in sizes.tolist()], dtype=np.int64)
+    return lowest_in_regions(scores, ids, region, counts)
 
 
 def _count(size: int, fraction: float, count: int | None) -> int:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import checks
 from ..errors import InvalidValueError, UnknownNameError
 from ..functions.schedules import Cubic
-from .prune import SCOPES, prune_lowest
+from .prune import SCOPES, check_per, prune_lowest
 from .rewire import Rewire
 from .scores import resolve
 
@@ -36,7 +38,7 @@ def SET(
     Parameters
     ----------
     fraction : float or schedule
-        zeta: share of the connections of each pair of homes that is replaced.
+        zeta: share of the connections of each pair of homes, and of each delay between them, that is replaced.
     every, start, stop, weight
         As in `Rewire`.
 
@@ -60,8 +62,9 @@ class GradualMagnitude:
     Zhu & Gupta (2017), "To prune, or not to prune", arXiv 1710.01878, equation 1: the sparsity at step t is
     ``sparsity + (initial - sparsity) * (1 - (t - start) / (stop - start)) ** 3``. It counts from the number of
     connections that the network had at the first call of `step`, which is kept in `net.counters` and so is saved with
-    the network. The paper prunes each layer to the same sparsity: that is ``scope="local"``, exact up to one
-    connection a pair of homes; the default ranks the whole network and is exact.
+    the network. Frozen connections are structure: they stay, and are not counted. The paper prunes each layer to the
+    same sparsity: that is ``scope="local"``, exact up to one connection a pair of homes; the default ranks the whole
+    network and is exact.
 
     Parameters
     ----------
@@ -77,13 +80,16 @@ class GradualMagnitude:
         Score whose lowest connections go.
     scope : {"global", "local", "neuron"}
         Region in which the share is taken, as in `prune_lowest`.
+    per : {"connection", "parameter"}
+        "parameter": the sparsity is that of parameters, which go with all connections that share them, as in
+        `prune_lowest`.
 
     Raises
     ------
     UnknownNameError
-        The score or the scope is not known.
+        The score, the scope or `per` is not known.
     InvalidValueError
-        A number is out of range.
+        A number is out of range, or the scope has no regions of parameters.
 
     Examples
     --------
@@ -101,11 +107,13 @@ class GradualMagnitude:
     initial: float = 0.0
     score: str | Callable = "magnitude"
     scope: str = "global"
+    per: str = "connection"
 
     def __post_init__(self) -> None:
         resolve(self.score)
         if self.scope not in SCOPES or self.scope == "block":
             raise UnknownNameError(f"GradualMagnitude has no scope {self.scope!r}. Known: global, local, neuron.")
+        check_per(self.per, self.scope)
         checks.fraction("sparsity", self.sparsity)
         checks.fraction("initial", self.initial)
         if self.initial > self.sparsity:
@@ -141,13 +149,22 @@ class GradualMagnitude:
         int
             How many connections were removed.
         """
-        dense = net.counters.setdefault("gradual_magnitude.connections", net.n_connections)
+        counter = f"gradual_magnitude.{self.per}s"
+        if counter not in net.counters:
+            net.counters[counter] = self._loose(net)
         due = (step - self.start) % self.every == 0 or step == self.stop
         if not (self.start <= step <= self.stop and due):
             return 0
-        excess = net.n_connections - (dense - round(self.target(step) * dense))
+        loose, dense = self._loose(net), net.counters[counter]
+        excess = loose - (dense - round(self.target(step) * dense))
         if excess <= 0:
             return 0
         if self.scope == "global":
-            return prune_lowest(net, self.score, count=excess)
-        return prune_lowest(net, self.score, excess / net.n_connections, self.scope)
+            return prune_lowest(net, self.score, count=excess, per=self.per)
+        return prune_lowest(net, self.score, excess / loose, self.scope, per=self.per)
+
+    def _loose(self, net: Network) -> int:
+        """Connections, or parameters, that may go."""
+        connections = net.connections
+        loose = connections[~connections.frozen]
+        return len(loose) if self.per == "connection" else len(np.unique(loose.parameter))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import checks
-from ..errors import UnknownNameError
+from ..errors import InvalidValueError, UnknownNameError
 from .prune import choose, home_pairs
 from .scores import resolve
 
@@ -40,7 +41,9 @@ class Rewired(NamedTuple):
     grown: int
 
 
-def grow_random(net: Network, sources: Group, targets: Group, count: int, rng: np.random.Generator) -> Connections:
+def grow_random(
+    net: Network, sources: Group, targets: Group, count: int, rng: np.random.Generator, delay: int = 0
+) -> Connections:
     """Grow connections at places drawn uniformly from the free pairs that close no cycle.
 
     Parameters
@@ -53,6 +56,8 @@ def grow_random(net: Network, sources: Group, targets: Group, count: int, rng: n
         How many to grow.
     rng : numpy.random.Generator
         Draws the places.
+    delay : int
+        Of the new connections, in time steps.
 
     Returns
     -------
@@ -66,7 +71,7 @@ def grow_random(net: Network, sources: Group, targets: Group, count: int, rng: n
     >>> len(grow_random(net, net.groups["inputs"], net.groups["hidden 1"], 3, net.rng))
     3
     """
-    return net.grow(sources, targets, count, weight="zeros", rng=rng)
+    return net.grow(sources, targets, count, weight="zeros", rng=rng, delay=delay)
 
 
 GROWERS: dict[str, Callable] = {"random": grow_random}
@@ -76,24 +81,26 @@ GROWERS: dict[str, Callable] = {"random": grow_random}
 class Rewire:
     """Every so many steps, remove the connections of lowest score and grow as many new ones.
 
-    Hand it to the Trainer as `rewire=`, or call `step` after every update. Connections with a delay are left alone.
-    A new connection may take the place of one that has just been removed, as in SET; it starts with fresh optimizer
-    state all the same.
+    Hand it to the Trainer as `rewire=`, or call `step` after every update. A connection with a delay is replaced by one
+    with the same delay, so a recurrent network keeps its numbers of both. A new connection may take the place of one
+    that has just been removed, as in SET; it starts with fresh optimizer state all the same, and with a parameter of
+    its own, also where the removed one shared one. Frozen connections are structure: they stay, and are not counted.
 
     Parameters
     ----------
     drop : str or function
         Score whose lowest connections go: a name out of `SCORES`, or a function `(connections, rng) -> array`.
     grow : str or function
-        Where new connections appear: "random", or a function `(net, sources, targets, count, rng) -> Connections`.
+        Where new connections appear: "random", or a function `(net, sources, targets, count, rng) -> Connections`. For
+        connections with a delay it is called with `delay=...` as well.
     fraction : float or schedule
         Share of the connections to replace, 0 to 1; a schedule is called with the step.
     every : int
         Number of steps between two rewirings.
     scope : {"local", "global"}
-        "local": each pair of homes loses `fraction` of its connections and gets exactly as many new ones, so the
-        density of every pair of layers stays. "global": the lowest scores of the whole network go, and the new
-        connections may appear between any two neurons.
+        "local": each pair of homes, and each delay between them, loses `fraction` of its connections and gets exactly
+        as many new ones, so the density of every pair of layers stays. "global": the lowest scores of the whole network
+        go, and the new connections, as many with each delay as went, may appear between any two neurons.
     start, stop : int, int or None
         Rewire at steps from `start` on and before `stop`; None never stops.
     weight : str, number or function
@@ -156,31 +163,44 @@ class Rewire:
         Raises
         ------
         InvalidValueError
-            The schedule or the score gave unusable values; the network is as it was.
+            The schedule or the score gave unusable values, or `grow` takes no delay where one is needed; the network is
+            as it was.
         """
         if step % self.every or step < self.start or (self.stop is not None and step >= self.stop):
             return Rewired(0, 0)
         fraction = self.fraction(step) if callable(self.fraction) else self.fraction
         connections = net.connections
-        connections = connections[connections.delay == 0]
         doomed = connections[choose(net, connections, self.drop, fraction, self.scope)]
         places = self._places(net, doomed)
-        removed = net.prune(doomed)
         grow = GROWERS[self.grow] if isinstance(self.grow, str) else self.grow
+        if any(delay for *_, delay in places) and not _takes_delay(grow):
+            raise InvalidValueError(
+                f"{getattr(grow, '__name__', grow)!r} has to grow connections with a delay; let it take an argument "
+                "`delay=0` and hand it to net.connect or net.add_connections"
+            )
+        removed = net.prune(doomed)
         grown = 0
-        for sources, targets, count in places:
-            new = grow(net, sources, targets, count, net.rng)
+        for sources, targets, count, delay in places:
+            new = grow(net, sources, targets, count, net.rng, **({"delay": delay} if delay else {}))
             new.initialize(self.weight)
             grown += len(new)
         return Rewired(removed, grown)
 
-    def _places(self, net: Network, doomed: Connections) -> list[tuple[Group, Group, int]]:
-        """(sources, targets, count) of every region that gets new connections."""
+    def _places(self, net: Network, doomed: Connections) -> list[tuple[Group, Group, int, int]]:
+        """(sources, targets, count, delay) of every region that gets new connections."""
+        delay, pair = doomed.delay, home_pairs(doomed)
         if self.scope == "global":
-            return [(net.neurons, net.neurons - net.inputs, len(doomed))]
-        pairs, counts = np.unique(home_pairs(doomed), return_counts=True)
-        homes = net.homes
-        return [
-            (homes[pair >> 32], homes[pair & 0xFFFFFFFF], count)
-            for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True)
-        ]
+            anywhere = net.neurons, net.neurons - net.inputs
+            delays, counts = np.unique(delay, return_counts=True)
+            return [(*anywhere, count, d) for d, count in zip(delays.tolist(), counts.tolist(), strict=True)]
+        homes, places = net.homes, []
+        for d in np.unique(delay).tolist():
+            pairs, counts = np.unique(pair[delay == d], return_counts=True)
+            for p, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+                places.append((homes[p >> 32], homes[p & 0xFFFFFFFF], count, d))
+        return places
+
+
+def _takes_delay(grow: Callable) -> bool:
+    parameters = inspect.signature(grow).parameters.values()
+    return any(p.name == "delay" or p.kind is p.VAR_KEYWORD for p in parameters)

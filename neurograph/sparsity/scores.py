@@ -1,4 +1,4 @@
-"""Scores: how much each connection matters. Connections of the lowest score are removed first."""
+"""Scores: how much each connection, or each parameter, matters. Those of the lowest score are removed first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,21 @@ from ..errors import InvalidValueError, UnknownNameError
 if TYPE_CHECKING:
     from ..graph import Connections
 
-__all__ = ["SCORES", "evaluate", "gradient", "magnitude", "random", "resolve", "saliency"]
+__all__ = [
+    "PARAMETER_SCORES",
+    "PER",
+    "SCORES",
+    "evaluate",
+    "gradient",
+    "magnitude",
+    "parameter_gradient",
+    "parameter_saliency",
+    "random",
+    "resolve",
+    "saliency",
+]
+
+PER = ("connection", "parameter")
 
 
 def magnitude(conns: Connections, rng: np.random.Generator) -> np.ndarray:
@@ -42,12 +56,27 @@ def magnitude(conns: Connections, rng: np.random.Generator) -> np.ndarray:
 def gradient(conns: Connections, rng: np.random.Generator) -> np.ndarray:
     """Absolute gradient of the loss by each weight, from the last backward pass.
 
-    Parameters and result are those of `magnitude`.
+    Of connections that share a parameter each counts with what it alone contributes. Parameters and result are those of
+    `magnitude`.
 
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> gradient(SimpleNamespace(grad=np.array([-0.1, 0.3])), None)
+    >>> gradient(SimpleNamespace(own_grad=np.array([-0.1, 0.3])), None)
+    array([0.1, 0.3])
+    """
+    return np.abs(conns.own_grad)
+
+
+def parameter_gradient(conns: Connections, rng: np.random.Generator) -> np.ndarray:
+    """Absolute gradient of the loss by each parameter: the sum over all connections that share it.
+
+    Parameters and result are those of `magnitude`, with one connection for each parameter.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> parameter_gradient(SimpleNamespace(grad=np.array([-0.1, 0.3])), None)
     array([0.1, 0.3])
     """
     return np.abs(conns.grad)
@@ -57,19 +86,34 @@ def saliency(conns: Connections, rng: np.random.Generator) -> np.ndarray:
     """Absolute product of weight and gradient: the first-order change of the loss when the connection goes.
 
     This is the score of Mozer & Smolensky (1988), "Skeletonization", taken for single weights as in Molchanov et al.
-    (2017), arXiv 1611.06440, equation 7. Parameters and result are those of `magnitude`.
+    (2017), arXiv 1611.06440, equation 7. Of connections that share a parameter each counts with what it alone
+    contributes to the gradient. Parameters and result are those of `magnitude`.
 
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> saliency(SimpleNamespace(weight=np.array([2.0, -1.0]), grad=np.array([0.25, 3.0])), None)
+    >>> saliency(SimpleNamespace(weight=np.array([2.0, -1.0]), own_grad=np.array([0.25, 3.0])), None)
+    array([0.5, 3. ])
+    """
+    return np.abs(conns.weight * conns.own_grad)
+
+
+def parameter_saliency(conns: Connections, rng: np.random.Generator) -> np.ndarray:
+    """Absolute product of weight and gradient of each parameter: `saliency` when all that share it go.
+
+    Parameters and result are those of `magnitude`, with one connection for each parameter.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> parameter_saliency(SimpleNamespace(weight=np.array([2.0, -1.0]), grad=np.array([0.25, 3.0])), None)
     array([0.5, 3. ])
     """
     return np.abs(conns.weight * conns.grad)
 
 
 def random(conns: Connections, rng: np.random.Generator) -> np.ndarray:
-    """A uniform random number for each connection: the baseline that every other score has to beat.
+    """A uniform random number for each: the baseline that every other score has to beat.
 
     Parameters and result are those of `magnitude`; `rng` is used.
 
@@ -88,14 +132,19 @@ SCORES: dict[str, Callable] = {
     "random": random,
 }
 
+# The same names for parameters, of which each is scored once.
+PARAMETER_SCORES: dict[str, Callable] = SCORES | {"gradient": parameter_gradient, "saliency": parameter_saliency}
 
-def resolve(score: Any) -> Any:
+
+def resolve(score: Any, per: str = "connection") -> Any:
     """Return the function behind the name of a score; anything but a name is returned as it is.
 
     Parameters
     ----------
     score : str, function or array
         A name out of `SCORES`, or the score itself.
+    per : {"connection", "parameter"}
+        What is scored.
 
     Raises
     ------
@@ -111,10 +160,10 @@ def resolve(score: Any) -> Any:
         return score
     if score not in SCORES:
         raise UnknownNameError(f"There is no score {score!r}. Known scores: {', '.join(SCORES)}.")
-    return SCORES[score]
+    return (PARAMETER_SCORES if per == "parameter" else SCORES)[score]
 
 
-def evaluate(score: Any, conns: Connections, rng: np.random.Generator) -> np.ndarray:
+def evaluate(score: Any, conns: Connections, rng: np.random.Generator, per: str = "connection") -> np.ndarray:
     """Score connections by a name, a function or an array.
 
     Parameters
@@ -125,6 +174,8 @@ def evaluate(score: Any, conns: Connections, rng: np.random.Generator) -> np.nda
         The n connections to score.
     rng : numpy.random.Generator
         Handed to the function.
+    per : {"connection", "parameter"}
+        "parameter": ``conns`` are one connection for each parameter.
 
     Returns
     -------
@@ -143,7 +194,7 @@ def evaluate(score: Any, conns: Connections, rng: np.random.Generator) -> np.nda
     >>> evaluate([3, 1], [None, None], None)
     array([3., 1.])
     """
-    score = resolve(score)
+    score = resolve(score, per)
     values = np.asarray(score(conns, rng) if callable(score) else score)
     if values.shape != (len(conns),):
         raise InvalidValueError(
