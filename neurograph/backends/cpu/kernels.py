@@ -446,7 +446,7 @@ if numba.config.DISABLE_JIT:
 
 @jit
 def fast_exp(x):
-    """Exponential in single precision for x from -87 (or what is below, as if it were) to 88, exact to 2e-7 of its value.
+    """Exponential in single precision, exact to 2e-7 of its value; what is below -87 counts as -87, 88 is the limit.
 
     The polynomial is that of Cephes' ``expf``.
     """
@@ -532,6 +532,14 @@ def differentiate(code, a, y, z, delta):
     if code == RELU:
         for i in range(y.shape[0]):
             delta[i] = delta[i] if y[i] > zero else zero
+    elif code == TANH:
+        one = y.dtype.type(1)
+        for i in range(y.shape[0]):
+            delta[i] *= one - y[i] * y[i]
+    elif code == SIGMOID:
+        one = y.dtype.type(1)
+        for i in range(y.shape[0]):
+            delta[i] *= y[i] * (one - y[i])
     else:
         for i in range(y.shape[0]):
             delta[i] *= slope(code, a, y[i], z[i], zero, y.dtype.type(1))
