@@ -22,6 +22,7 @@ CHECKS = {
         {"brains": {"celegans": (1, 4, 0.01, 0.9)}, "picture": io.BytesIO()},
         lambda margin: margin > 0,
     ),
+    "random_graphs": ({"seeds": 1, "epochs": 10, "picture": io.BytesIO()}, lambda accuracy: accuracy > 0.88),
 }
 
 
