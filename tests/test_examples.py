@@ -19,7 +19,7 @@ CHECKS = {
     "mixed_sizes": ({"epochs": 4}, lambda accuracy: accuracy > 0.7),
     "mnist_set": ({"epochs": 2, "n_samples": 12_000}, lambda accuracy: accuracy > 0.9),
     "connectome": (
-        {"brains": {"celegans": (1, 4, 0.01, 0.9)}, "picture": io.BytesIO()},
+        {"brains": {"celegans": (1, 4, 0.01, 6, 0.9)}, "picture": io.BytesIO()},
         lambda margin: margin > 0,
     ),
     "random_graphs": ({"seeds": 1, "epochs": 10, "picture": io.BytesIO()}, lambda accuracy: accuracy > 0.88),
