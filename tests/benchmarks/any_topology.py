@@ -423,6 +423,8 @@ def bptt_memory(n_neurons=5_000, batch=64) -> list[dict]:
         "import resource, sys, numpy as np, neurograph as ng\n"
         "steps, passes, recompute = map(int, sys.argv[1:])\n"
         "def peak():\n"
+        "    if sys.platform == 'linux':\n"  # where ru_maxrss begins with what the parent process had
+        "        return 1024 * int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
         "    unit = 1 if sys.platform == 'darwin' else 1024\n"
         "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit\n"
         "def network(n):\n"
@@ -451,7 +453,7 @@ def bptt_memory(n_neurons=5_000, batch=64) -> list[dict]:
             "name": f"{name}, {lengths[0]} to {lengths[-1]} steps",
             "slope": slopes[1],
             "slope_in_training": slopes[3],
-            "target": "slope <= 1.15",
+            "target": "both slopes <= 1.15",
         },
         {
             "name": f"{name}, recompute=True",
