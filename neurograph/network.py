@@ -582,7 +582,7 @@ class Network:
     def plan(self) -> Plan:
         """What a backend runs; print it to see generations, widths and bytes."""
         schedule = self._scheduled()
-        if self._plan is None or self._planned != schedule.version:
+        if self._plan is None or self._planned != schedule.version or self._plan.stale:
             self._plan = lower(self.graph, schedule)
             self._planned = schedule.version
             self.plans_lowered += 1

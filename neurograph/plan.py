@@ -13,6 +13,7 @@ from .schedule import Schedule
 
 SPECIAL = tuple(code for name, code in aggregations.AGGREGATIONS.items() if name not in ("sum", "mean"))
 MEAN = aggregations.AGGREGATIONS["mean"]
+PARTS = 64  # parts from which a graph is run part by part, and the shares that they are cut into
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,14 @@ class Plan:
         The g-th of their generations is ``rows[offsets[g]:offsets[g + 1]]``.
     numbers : ndarray of int64
         Number of each of these generations in the schedule: one without computing neurons is left out here.
+    part_rows : ndarray of int32
+        The same as ``rows`` where the graph hangs together. Where it falls into many parts that share only inputs, as a
+        union of networks does: part after part, in each generation after generation.
+    part_bounds : ndarray of int64
+        ``part_rows[part_bounds[i]:part_bounds[i + 1]]`` holds whole parts of about equal work each: shares that need
+        not wait for one another. Empty where the graph hangs together.
+    version : int
+        Of the graph that was lowered; only parts depend on it.
     inputs, outputs : ndarray of int32
         Slots of the columns of X and Y.
     incoming_work, outgoing_work, input_work : ndarray of int64
@@ -61,6 +70,9 @@ class Plan:
     rows: np.ndarray
     offsets: np.ndarray
     numbers: np.ndarray
+    part_rows: np.ndarray
+    part_bounds: np.ndarray
+    version: int
     inputs: np.ndarray
     outputs: np.ndarray
     incoming_work: np.ndarray
@@ -71,6 +83,11 @@ class Plan:
     has_mean: bool
     leaks: bool
     needs_preactivation: bool
+
+    @property
+    def stale(self) -> bool:
+        """Whether an edit may have joined or split the parts that the plan tells apart."""
+        return len(self.part_bounds) > 0 and self.version != self.graph.version
 
     @property
     def history(self) -> int:
@@ -131,14 +148,19 @@ def lower(graph: Graph, schedule: Schedule) -> Plan:
     special = np.full(neurons.size, -1, np.int32)
     special[rows[is_special]] = np.arange(int(is_special.sum()))
     codes = np.unique(neurons["activation"][rows])
+    incoming_work = _running(graph.incoming.length[rows])
+    part_rows, part_bounds = _parts(graph, rows, incoming_work)
     return Plan(
         graph=graph,
         rows=rows,
         offsets=offsets.astype(np.int64),
         numbers=numbers,
+        part_rows=part_rows,
+        part_bounds=part_bounds,
+        version=graph.version,
         inputs=inputs,
         outputs=graph.outputs.astype(np.int32),
-        incoming_work=_running(graph.incoming.length[rows]),
+        incoming_work=incoming_work,
         outgoing_work=_running(graph.outgoing.length[rows]),
         input_work=_running(graph.outgoing.length[inputs]),
         special=special,
@@ -147,6 +169,27 @@ def lower(graph: Graph, schedule: Schedule) -> Plan:
         leaks=bool((neurons["time_constant"][rows] != 1).any()),
         needs_preactivation=not all(activations.by_code(int(code)).from_output for code in codes),
     )
+
+
+def _parts(graph: Graph, rows: np.ndarray, work: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``part_rows`` and ``part_bounds`` of a plan."""
+    nothing = np.zeros(0, np.int64)
+    if len(rows) < PARTS:
+        return rows, nothing
+    from .graph import compiled
+
+    is_input = graph.neurons["kind"] == INPUT
+    roots = compiled.components(rows, is_input, graph.incoming.start, graph.incoming.length, graph.incoming.other)
+    by_part = np.argsort(roots, kind="stable")
+    first = np.flatnonzero(np.diff(roots[by_part], prepend=-1))
+    if len(first) < PARTS:
+        return rows, nothing
+    # Cut the running work into equal shares, each moved up to the beginning of a part.
+    running = np.concatenate([[0], np.cumsum(np.diff(work)[by_part])])
+    goals = running[-1] * np.arange(1, PARTS) // PARTS
+    ends = np.append(first, len(rows))
+    bounds = ends[np.searchsorted(running[ends], goals)]
+    return rows[by_part], np.concatenate([[0], bounds, [len(rows)]]).astype(np.int64)
 
 
 def _running(work: np.ndarray) -> np.ndarray:

@@ -109,3 +109,29 @@ def test_bad_input():
         ng.union([small(0), small(1)], share_parameters=True)
     with pytest.raises(ng.InvalidValueError, match="takes networks"):
         ng.union([3])
+
+
+def test_parts_run_by_themselves_until_an_edit_joins_them():
+    """A union of many networks is told apart in its plan; a connection between two of them changes that at once."""
+    parts = [ng.topologies.random_dag(3, 40, 2, density=0.4, activation="tanh", seed=k) for k in range(70)]
+    big = ng.union(parts, share_inputs=True)
+    X = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    together = np.concatenate([part.predict(X) for part in parts], axis=1)
+    np.testing.assert_allclose(big.predict(X), together, rtol=1e-5, atol=1e-6)
+    plan = big.plan
+    work = plan.incoming_work[-1]
+    assert work > 20_000 and len(plan.part_bounds) == 65 and plan.part_bounds[-1] == len(plan.part_rows)
+    assert (np.sort(plan.part_rows) == np.sort(plan.rows)).all()
+    home = big.graph.neurons["home"][plan.part_rows]
+    of_part = np.searchsorted(np.cumsum([0, *(len(p.homes) for p in parts)]), home, side="right")
+    assert (np.diff(of_part) != 0).sum() == 69  # one part after the other
+    assert not set(of_part[: plan.part_bounds[30]]) & set(of_part[plan.part_bounds[30] :])  # and whole ones in a share
+
+    # From an output of the last part into the first hidden neuron of the first: it has to run after it now.
+    source, target = big.outputs[-1], big.groups["part 0: hidden"][0]
+    big.connect(source, target, weight=1.0)
+    state = ng.to_networkx(big)
+    inputs, outputs = state.graph["inputs"], state.graph["outputs"]
+    one = ng.from_networkx(state, inputs, outputs, backend="reference")
+    np.testing.assert_allclose(big.predict(X), one.predict(X), rtol=1e-4, atol=1e-5)
+    assert not (big.predict(X) == together).all()

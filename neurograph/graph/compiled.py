@@ -590,3 +590,33 @@ def _leave(table, mask, key):
             table[gap] = table[at]
             gap = at
     table[gap] = -1
+
+
+@jit
+def components(rows, is_input, start, length, other):
+    """Root of the connected component of each of ``rows``, inputs joining nobody; empty where it is one component."""
+    parent = np.arange(start.shape[0])
+    left = rows.shape[0]
+    for r in rows:
+        for k in range(start[r], start[r] + length[r]):
+            if is_input[other[k]]:
+                continue
+            a, b = np.int64(r), np.int64(other[k])
+            while parent[a] != a:
+                parent[a] = parent[parent[a]]
+                a = parent[a]
+            while parent[b] != b:
+                parent[b] = parent[parent[b]]
+                b = parent[b]
+            if a != b:
+                parent[max(a, b)] = min(a, b)
+                left -= 1
+                if left == 1:
+                    return np.zeros(0, np.int64)
+    roots = np.empty(rows.shape[0], np.int64)
+    for i in range(rows.shape[0]):
+        a = np.int64(rows[i])
+        while parent[a] != a:
+            a = parent[a]
+        roots[i] = a
+    return roots

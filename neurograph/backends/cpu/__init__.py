@@ -150,7 +150,8 @@ def forward(
             kernels.clear(z, 0, run.history * n)
         kernels.to_panels(X, plan.inputs, acts, run.history * n, n, True)
         kernels.forward(
-            plan.rows, plan.offsets, plan.incoming_work, numba.get_num_threads(), steps, run.history, n, plan.n_special,
+            plan.rows, plan.offsets, plan.incoming_work, plan.part_rows, plan.part_bounds, numba.get_num_threads(),
+            steps, run.history, n, plan.n_special,
             graph.incoming.start, graph.incoming.length, graph.unrolled().incoming, slot, graph.connections["delay"],
             weight, neurons["activation"],
             neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], rate, plan.special, acts, z,

@@ -860,14 +860,18 @@ def moment(step, history, position, columns, n, n_special):
 
 @parallel_jit
 def _forward_shares(
-    order, lo, hi, by_panel, work, shares, first, last, history, rows, weight, neurons, panels, keep_z, n, n_special
-):
+    order, lo, hi, by_panel, work, bounds, shares, first, last, history, rows, weight, neurons, panels, keep_z, n,
+    n_special,
+):  # fmt: skip
     for i in numba.prange(shares):
         share = np.int64(i)  # prange counts in unsigned numbers, which would compile every function a second time
         a, b, panel, end = lo, hi, share, share + 1
         if not by_panel:
-            a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
             panel, end = np.int64(0), np.int64(panels.acts.shape[0])
+            if bounds.shape[0] > 0:
+                a, b = bounds[share], bounds[share + 1]
+            else:
+                a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
         for step in range(first, last):
             at = moment(np.int64(step), history, np.int64(0), np.int64(0), n, n_special)
             forward_rows(order, a, b, panel, end, at, rows, weight, neurons, panels, keep_z)
@@ -875,13 +879,14 @@ def _forward_shares(
 
 @jit
 def forward(
-    order, offsets, work, threads, steps, history, n, n_special, start, length, other, slot, delay, weight, activation,
-    parameter, aggregation, bias, rate, special, acts, z, keep_z, kept,
+    order, offsets, work, part_order, part_bounds, threads, steps, history, n, n_special, start, length, other, slot,
+    delay, weight, activation, parameter, aggregation, bias, rate, special, acts, z, keep_z, kept,
 ):  # fmt: skip
     """Run all steps, and in each all generations, ``order[offsets[g]:offsets[g + 1]]`` after one another.
 
     Panels are independent, so with enough of them each thread takes its own through all steps and generations without
-    a barrier; otherwise the threads share the neurons of each generation that is worth it.
+    a barrier, and so are parts of the graph that share only inputs; otherwise the threads share the neurons of each
+    generation that is worth it.
     """
     rows = Rows(start, length, other, slot, delay)
     neurons = Neurons(activation, parameter, aggregation, bias, rate, special)
@@ -890,10 +895,14 @@ def forward(
     none, one = np.int64(0), np.int64(1)
     small = threads == 1 or work[everything] * count * steps < SERIAL_WORK
     by_panel = not small and count >= threads and (count % threads == 0 or count >= 4 * threads)
-    if by_panel:
+    by_part = not small and not by_panel and part_bounds.shape[0] > 0
+    nowhere = np.zeros(0, np.int64)
+    if by_panel or by_part:
+        shares = np.int64(part_bounds.shape[0] - 1) if by_part else count
+        bounds = part_bounds if by_part else nowhere
         _forward_shares(
-            order, none, everything, by_panel, work, count, none, steps, history, rows, weight, neurons, panels, keep_z,
-            n, n_special,
+            part_order, none, everything, by_panel, work, bounds, shares, none, steps, history, rows, weight, neurons,
+            panels, keep_z, n, n_special,
         )  # fmt: skip
         return
     for step in range(steps):
@@ -901,11 +910,12 @@ def forward(
         for g in range(1 if small else offsets.shape[0] - 1):
             lo, hi = (none, everything) if small else (offsets[g], offsets[g + 1])
             if small or (work[hi] - work[lo]) * count < SERIAL_WORK:
-                forward_rows(order, lo, hi, none, count, at, rows, weight, neurons, panels, keep_z)
+                which = part_order if small else order
+                forward_rows(which, lo, hi, none, count, at, rows, weight, neurons, panels, keep_z)
             else:
                 _forward_shares(
-                    order, lo, hi, by_panel, work, threads, np.int64(step), np.int64(step) + one, history, rows, weight,
-                    neurons, panels, keep_z, n, n_special,
+                    order, lo, hi, by_panel, work, nowhere, threads, np.int64(step), np.int64(step) + one, history,
+                    rows, weight, neurons, panels, keep_z, n, n_special,
                 )  # fmt: skip
 
 
