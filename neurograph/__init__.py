@@ -4,24 +4,10 @@ A `Network` is any graph of neurons and connections (WHAT). A scheduler partitio
 (WHEN), these are laid out as one sparse matrix (HOW), and a backend runs it (RUN).
 """
 
-from . import callbacks, datasets, functions, optim, plot, sparsity, topologies
+from typing import Any as _Any
+
+from . import callbacks, convert, datasets, functions, optim, plot, sparsity, topologies
 from .backends import available_backends
-from .convert import (
-    from_edges,
-    from_graphml,
-    from_neat,
-    from_networkx,
-    from_onnx,
-    from_scipy,
-    from_sklearn,
-    from_torch,
-    to_edges,
-    to_graphml,
-    to_networkx,
-    to_onnx,
-    to_scipy,
-    to_torch,
-)
 from .errors import (
     CycleError,
     DivergedError,
@@ -94,3 +80,10 @@ __all__ = [
     "topologies",
     "union",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in convert.__all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    bridge = globals()[name] = getattr(convert, name)
+    return bridge

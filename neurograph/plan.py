@@ -14,6 +14,9 @@ from .schedule import Schedule
 SPECIAL = tuple(code for name, code in aggregations.AGGREGATIONS.items() if name not in ("sum", "mean"))
 MEAN = aggregations.AGGREGATIONS["mean"]
 PARTS = 64  # parts from which a graph is run part by part, and the shares that they are cut into
+WIDE = (
+    50_000  # connections a generation from which threads share each at no cost, and looking for parts is not worth it
+)
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ def lower(graph: Graph, schedule: Schedule) -> Plan:
     special[rows[is_special]] = np.arange(int(is_special.sum()))
     codes = np.unique(neurons["activation"][rows])
     incoming_work = _running(graph.incoming.length[rows])
-    part_rows, part_bounds = _parts(graph, rows, incoming_work)
+    part_rows, part_bounds = _parts(graph, rows, incoming_work, len(offsets) - 1)
     return Plan(
         graph=graph,
         rows=rows,
@@ -171,10 +174,10 @@ def lower(graph: Graph, schedule: Schedule) -> Plan:
     )
 
 
-def _parts(graph: Graph, rows: np.ndarray, work: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _parts(graph: Graph, rows: np.ndarray, work: np.ndarray, generations: int) -> tuple[np.ndarray, np.ndarray]:
     """``part_rows`` and ``part_bounds`` of a plan."""
     nothing = np.zeros(0, np.int64)
-    if len(rows) < PARTS:
+    if len(rows) < PARTS or work[-1] > WIDE * generations:
         return rows, nothing
     from .graph import compiled
 

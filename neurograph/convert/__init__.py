@@ -1,29 +1,30 @@
 """Bridges to other libraries' graphs, matrices, models and files; each imports its library when it is used."""
 
-from .edges import from_edges, to_edges
-from .graphml import from_graphml, to_graphml
-from .neat import from_neat
-from .networkx import from_networkx, to_networkx
-from .onnx_export import to_onnx
-from .onnx_import import from_onnx
-from .scipy import from_scipy, to_scipy
-from .sklearn import from_sklearn
-from .torch import from_torch
-from .torch_export import to_torch
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "from_edges",
-    "from_graphml",
-    "from_neat",
-    "from_networkx",
-    "from_onnx",
-    "from_scipy",
-    "from_sklearn",
-    "from_torch",
-    "to_edges",
-    "to_graphml",
-    "to_networkx",
-    "to_onnx",
-    "to_scipy",
-    "to_torch",
-]
+# Read when first asked for: `import neurograph` stays quick however many bridges there are.
+_HOME = {
+    "from_edges": "edges",
+    "from_graphml": "graphml",
+    "from_neat": "neat",
+    "from_networkx": "networkx",
+    "from_onnx": "onnx_import",
+    "from_scipy": "scipy",
+    "from_sklearn": "sklearn",
+    "from_torch": "torch",
+    "to_edges": "edges",
+    "to_graphml": "graphml",
+    "to_networkx": "networkx",
+    "to_onnx": "onnx_export",
+    "to_scipy": "scipy",
+    "to_torch": "torch_export",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    bridge = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    return bridge

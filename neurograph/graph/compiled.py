@@ -594,9 +594,8 @@ def _leave(table, mask, key):
 
 @jit
 def components(rows, is_input, start, length, other):
-    """Root of the connected component of each of ``rows``, inputs joining nobody; empty where it is one component."""
-    parent = np.arange(start.shape[0])
-    left = rows.shape[0]
+    """Root of the connected component of each of ``rows``, inputs joining nobody; empty if one holds more than half."""
+    parent, size = np.arange(start.shape[0]), np.ones(start.shape[0], np.int64)
     for r in rows:
         for k in range(start[r], start[r] + length[r]):
             if is_input[other[k]]:
@@ -609,9 +608,10 @@ def components(rows, is_input, start, length, other):
                 parent[b] = parent[parent[b]]
                 b = parent[b]
             if a != b:
-                parent[max(a, b)] = min(a, b)
-                left -= 1
-                if left == 1:
+                root, leaf = min(a, b), max(a, b)
+                parent[leaf] = root
+                size[root] += size[leaf]
+                if 2 * size[root] > rows.shape[0]:
                     return np.zeros(0, np.int64)
     roots = np.empty(rows.shape[0], np.int64)
     for i in range(rows.shape[0]):
