@@ -734,8 +734,7 @@ class Network:
             if flat:
                 rows["outputs"], rows["targets"] = outputs[:, 0], Y
             else:
-                sample, step, rows["targets"] = sequences.compared(outputs.shape, Y, mask, losses.takes_labels(measure))
-                rows["outputs"] = outputs[sample, step]
+                rows["outputs"], rows["targets"] = outputs[sample, step], targets
             with np.errstate(all="ignore"):  # a diverged network is reported by its loss, not by warnings
                 value, gradient = measure(rows["outputs"], rows["targets"])
             gradient = np.asarray(gradient, self.dtype)
@@ -749,21 +748,20 @@ class Network:
         if not flat:
             # A sequence runs in the memory of the last pass, which two long ones would double, so what the loss may
             # refuse is refused before. A loss by name may be tried on zeros.
-            nothing = np.zeros((*X.shape[:2], self.n_outputs), self.dtype)
-            if any(measure is named for named in losses.LOSSES.values()):
-                measured(nothing)
-            else:
-                sequences.compared(nothing.shape, Y, mask, False)
+            shape = len(X), X.shape[1], self.n_outputs
+            sample, step, targets = sequences.compared(shape, Y, mask, losses.takes_labels(measure))
+            if measure in losses.LOSSES.values():
+                measure(np.zeros((len(sample), self.n_outputs), self.dtype), targets)
         with ONE_PASS:
             self._spread()
             raw = None if state is None else state.to_slots(self.graph, len(X), plan)
-            if flat:  # into the spare memory: if the loss refuses Y, the last pass is still what it was
-                reuse, self._spare = self._spare, self._pass
-            else:
+            reuse = self._spare  # if the loss refuses Y, the last pass is still what it was
+            if not flat:
                 reuse, self._spare, self._pass = self._pass, None, None
             loss_value, run = sequences.backward(
                 self.backend, plan, X[:, None] if flat else X, raw, measured, truncate, recompute, reuse
             )
+            self._spare = self._pass
             self._passed(run, run.steps == (1 if flat else X.shape[1]), flat)
             self.last_outputs, self.last_targets = rows["outputs"], rows["targets"]
             self.graph.weights.collect()

@@ -257,3 +257,14 @@ def test_pruning_gives_memory_back(backend):
         optimizer.step(net)
     assert len(net.connect(net.inputs, net.homes[1])) == 60 * 80 - int((kept.target < 140).sum())
     net.graph.check()
+
+
+def test_two_refused_calls_leave_the_last_pass_alone(backend):
+    """The first refusal must not make the memory of the last pass the spare one, which the second would overwrite."""
+    net = ng.topologies.layered([3, 5, 2], backend=backend)
+    net.backward(np.ones((4, 3)), np.zeros((4, 2)))
+    before = net.outputs[0].output
+    for _ in range(2):
+        with pytest.raises(ng.InvalidValueError):
+            net.backward(np.full((4, 3), 7.0), [0, 1, 2, 9], loss="cross_entropy")
+    np.testing.assert_array_equal(net.outputs[0].output, before)
