@@ -139,11 +139,12 @@ def _copy_columns(
     for name in names:
         if name in ("id", "parameter", *skip):
             continue
-        parts = []
-        for sharing, t in zip(old, taken, strict=True):
-            own = name == sharing.grad or name not in sharing.trained
-            parts.append(sharing.tenants[name][t] if own and name in sharing.tenants else sharing.read(name, t))
-        values = np.concatenate(parts)
+        values = np.concatenate(
+            [  # a gradient is each tenant's own share, as a pass left it
+                sharing.tenants[name][t] if name == sharing.grad else sharing.read(name, t)
+                for sharing, t in zip(old, taken, strict=True)
+            ]
+        )
         new.tenants.add_column(name, values.dtype)[slots] = values
 
 

@@ -46,7 +46,6 @@ def test_a_union_computes_and_learns_what_its_parts_do(backend, share_inputs):
     np.testing.assert_allclose(big.predict(X), together, rtol=1e-12, atol=1e-14)
     again = ng.union(parts, share_inputs=share_inputs)  # optimizer state comes along
     adam.step(big)
-    again.connections.grad, again.neurons  # noqa: B018
     np.testing.assert_array_equal(again.connections.state("adam_m")[:5], parts[0].connections.state("adam_m")[:5])
     assert again.counters == {"adam": 5}
 

@@ -104,6 +104,8 @@ class Sharing:
         """A copy of a column, each value from where it lives; zeros where no such column was needed yet."""
         like = next((t[column] for t in (self.tenants, self.table) if column in t), self.tenants[self.value])
         values = self.tenants[column][slots] if column in self.tenants else np.zeros(len(slots), like.dtype)
+        if column in self.structure:
+            return values
         rows = self.rows(slots)
         tied = rows >= 0
         if tied.any():

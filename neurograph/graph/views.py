@@ -483,7 +483,7 @@ class Connection:
     @property
     def frozen(self) -> bool:
         """Whether optimizers leave the weight alone."""
-        return "frozen" in self._network.graph.connections and bool(self._read("frozen"))
+        return bool(self._read("frozen"))
 
     @frozen.setter
     def frozen(self, value: bool) -> None:

@@ -263,7 +263,7 @@ class SizedNetworks:
         images = self.check_inputs(images)
         Y = np.asarray(Y)
         require(Y.ndim > 0 and len(Y) == len(images), f"{len(images)} images, but Y has shape {Y.shape}")
-        named = any(measure is known for known in losses.LOSSES.values())
+        named = measure in losses.LOSSES.values()
         value, gradient = (0.0, None) if named else measure(self.predict(images), Y)
         outputs = np.empty((len(images), self.n_outputs), self.reference.dtype)
         # The losses with a name are means over the samples, so each size counts by its number of them.

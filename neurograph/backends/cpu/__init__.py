@@ -128,7 +128,6 @@ def forward(
     graph, neurons, n = plan.graph, plan.graph.neurons, plan.graph.neurons.size
     acts, keep_z = run.buffer("acts"), plan.leaks or (keep and plan.needs_preactivation)
     z = run.buffer("z") if keep_z else acts
-    slots = np.arange(n, dtype=np.int32)
     rate = np.zeros(0, graph.dtype)
     if plan.leaks:  # a freed slot has time constant 0
         rate = (1 / np.maximum(neurons["time_constant"], 1)).astype(graph.dtype)
@@ -141,6 +140,7 @@ def forward(
         weight, slot = ordered, _counting(len(slot))
     with one_at_a_time:
         if run.history and state is not None:
+            slots = np.arange(n, dtype=np.int32)
             kernels.to_panels(state.outputs, slots, acts, 0, n, True)
             if plan.leaks:
                 assert state.potentials is not None
