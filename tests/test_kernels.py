@@ -23,49 +23,45 @@ def run_gather(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu):
 
 
 @njit
-def run_backward(inputs, weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
+def run_spread(inputs, weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first):
     if inputs:
-        kernels.grad_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, first)
-        return acts.dtype.type(0)
-    return kernels.backward_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
+        kernels.grad_only(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, first)
+    else:
+        kernels.spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first)
 
 
-def a_row(dtype, batch, length):
+def a_row(dtype, batch, length, neighbours=False):
     rng = np.random.default_rng(length)
     lanes = kernels.lanes_of(np.dtype(dtype), batch)
     acts, delta = (rng.normal(size=(2, ROWS, lanes)).astype(dtype) for _ in range(2))
     other = rng.permutation(np.arange(-BASE, ROWS - 1 - BASE))[:length].astype(np.int32)
-    slot = rng.permutation(30)[:length].astype(np.int32)
+    slot = (np.arange(5, 5 + length) if neighbours else rng.permutation(30)[:length]).astype(np.int32)
     return rng.normal(size=30).astype(dtype), other, slot, acts, delta
 
 
-@pytest.mark.parametrize("length", range(8))
+@pytest.mark.parametrize("neighbours", [True, False], ids=["slots in sequence", "slots at random"])
+@pytest.mark.parametrize("length", range(12))
 @pytest.mark.parametrize("batch", [1, 20, 500], ids=["narrow", "middle", "wide"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_row_loops_equal_their_twins(dtype, batch, length):
+def test_row_loops_equal_their_twins(dtype, batch, length, neighbours):
     rtol = 1e-5 if dtype == "float32" else 1e-13
-    weight, other, slot, acts, delta = a_row(dtype, batch, length)
+    weight, other, slot, acts, delta = a_row(dtype, batch, length, neighbours)
     seed = acts.dtype.type(0.5)
     for relu in (True, False):
-        ours, twin = acts.copy(), acts.copy()
-        run_gather(weight, other, slot, 0, length, ours, 1, BASE, ROWS - 1, seed, relu)
-        kernels._gather_twin(weight, other, slot, 0, length, twin, 1, BASE, ROWS - 1, seed, relu)
-        np.testing.assert_allclose(ours, twin, rtol=rtol, atol=rtol)
-    for inputs, python in ((True, kernels._grad_twin), (False, kernels._backward_twin)):
+        for weights, slots in ((weight, slot), (weight[slot], slot[:0])):
+            ours, twin = acts.copy(), acts.copy()
+            run_gather(weights, other, slots, 0, length, ours, 1, BASE, ROWS - 1, seed, relu)
+            kernels._gather_twin(weights, other, slots, 0, length, twin, 1, BASE, ROWS - 1, seed, relu)
+            np.testing.assert_allclose(ours, twin, rtol=rtol, atol=rtol)
+    for inputs, python in ((True, kernels._grad_twin), (False, kernels._spread_twin)):
         for first in (True, False):
-            a, b = (np.ones(30, dtype), delta.copy()), (np.ones(30, dtype), delta.copy())
-            arguments = weight, other, slot, 0, length, acts, 1, 2, BASE, ROWS - 1, first, not first
-            totals = [
-                backward_of(run, *arrays, *arguments)
-                for run, arrays in ((partial(run_backward, inputs), a), (python, b))
-            ]
-            np.testing.assert_allclose(a[0], b[0], rtol=rtol, atol=rtol)
-            np.testing.assert_allclose(a[1], b[1], rtol=rtol, atol=rtol)
-            np.testing.assert_allclose(*totals, rtol=rtol, atol=100 * rtol)
-
-
-def backward_of(run, grad, delta, weight, other, slot, k0, k1, acts, panel, row, base, out, first, relu):
-    return run(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
+            results = []
+            for run in (partial(run_spread, inputs), python):
+                grad, deltas = np.ones(30, dtype), delta.copy()
+                run(weight, grad, other, slot, 0, length, acts, deltas, 1, 2, BASE, ROWS - 1, first)
+                results.append((grad, deltas))
+            for ours, twin in zip(*results, strict=True):
+                np.testing.assert_allclose(ours, twin, rtol=rtol, atol=rtol)
 
 
 def test_nan_survives_the_fused_relu():

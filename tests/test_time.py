@@ -164,9 +164,10 @@ def test_pieces_and_windows_change_nothing(backend, monkeypatch):
     whole, state = net.predict(X, return_state=True)
     monkeypatch.setattr(ng.sequences, "PIECE_BYTES", 20_000)
     pieces, again = net.predict(X, batch_size=64, return_state=True)
-    np.testing.assert_array_equal(pieces, whole)
-    np.testing.assert_array_equal(again.outputs, state.outputs)
-    np.testing.assert_array_equal(again.potentials, state.potentials)
+    # The last two samples run in a narrow panel, which adds up in another order.
+    np.testing.assert_allclose(pieces, whole, rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(again.outputs, state.outputs, rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(again.potentials, state.potentials, rtol=1e-11, atol=1e-13)
 
 
 @given(st.integers(0, 2**31), st.integers(1, 6))

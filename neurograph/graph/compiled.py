@@ -74,7 +74,7 @@ def count_sort(keys, others, alive, sequence, slack_shift, start, length, capaci
         total += capacity[r]
     room = total + (total >> 5) + 64  # for rows that outgrow their slack
     other = np.empty(room, np.int32)
-    slot = np.empty(room, np.int32)
+    slot = np.zeros(room, np.int32)  # the slack is read too, where a column is brought into row order
     length[:] = 0
     for i in range(keys.shape[0]):
         c = sequence[i] if sequence.shape[0] else i

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numba
 import numpy as np
 
@@ -15,9 +13,9 @@ from .updates import adam, one_at_a_time, rmsprop, sgd
 __all__ = ["Pass", "adam", "backward", "forward", "rmsprop", "sgd"]
 
 
-# Bringing the weights into row order costs about as much as it saves in so many reads of a column so long that it does
-# not stay in the second cache.
-ENOUGH_READS, LARGE_COLUMN = 8, 100_000
+# Bringing the weights into row order pays from so many reads of a column so long that it does not stay in the first
+# cache: by slot, each read takes a line of its own from the caches.
+ENOUGH_READS, LARGE_COLUMN = 2, 20_000
 
 
 class Pass:
@@ -43,7 +41,7 @@ class Pass:
         old = reuse._buffers if isinstance(reuse, Pass) else {}
         self._shapes, self._dtype = shapes, dtype
         # Fresh pages cost more than the arithmetic of a small batch: take over what fits.
-        fits = {name: a for name, a in old.items() if a.shape == shapes[name] and a.dtype == dtype}
+        fits = {name: a for name, a in old.items() if a.shape == shapes.get(name, a.shape) and a.dtype == dtype}
         self._buffers: dict[str, np.ndarray] = fits
         self._plan, self._batch, self._n = plan, batch, n
         self.steps = steps
@@ -57,6 +55,13 @@ class Pass:
         if name not in self._buffers:
             self._buffers[name] = _zeros(self._shapes[name], self._dtype)
         return self._buffers[name]
+
+    def ordered_weights(self, count: int) -> np.ndarray:
+        """Room for the weights in row order."""
+        self._shapes["ordered"] = (count,)
+        if "ordered" in self._buffers and len(self._buffers["ordered"]) != count:
+            del self._buffers["ordered"]
+        return self.buffer("ordered")
 
     @property
     def outputs(self) -> np.ndarray:
@@ -111,11 +116,6 @@ def _zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return array
 
 
-@lru_cache(maxsize=1)
-def _counting(count: int) -> np.ndarray:
-    return np.arange(count, dtype=np.int32)
-
-
 def forward(
     plan: Plan, X: np.ndarray, keep: bool = True, reuse: Pass | None = None, state: State | None = None
 ) -> Pass:
@@ -133,12 +133,12 @@ def forward(
         rate = (1 / np.maximum(neurons["time_constant"], 1)).astype(graph.dtype)
     run.rate = rate
     weight, slot = graph.connections["weight"], graph.incoming.slot
-    if acts.shape[0] * steps >= ENOUGH_READS and len(weight) >= LARGE_COLUMN:
-        # In the order of the rows the weights are read in sequence, panel after panel and step after step.
-        ordered = np.empty(len(slot), graph.dtype)
-        kernels.by_place(graph.incoming.start, graph.incoming.length, slot, weight, ordered)
-        weight, slot = ordered, _counting(len(slot))
     with one_at_a_time:
+        if acts.shape[0] * steps >= ENOUGH_READS and len(weight) >= LARGE_COLUMN:
+            # In the order of the rows the weights are read in sequence, panel after panel and step after step.
+            ordered = run.ordered_weights(len(slot))
+            kernels.by_place(slot, weight, ordered)
+            weight, slot = ordered, slot[:0]
         if run.history and state is not None:
             slots = np.arange(n, dtype=np.int32)
             kernels.to_panels(state.outputs, slots, acts, 0, n, True)

@@ -87,9 +87,6 @@ class _Emit:
         # llvmlite's declare_intrinsic does not name vector types, so the intrinsics are declared by hand.
         declare = partial(cgutils.get_or_insert_function, builder.module)
         self._fma = declare(ir.FunctionType(self.vector, [self.vector] * 3), f"llvm.fma.{suffix}")
-        self._sum = declare(
-            ir.FunctionType(self.scalar, [self.scalar, self.vector]), f"llvm.vector.reduce.fadd.{suffix}"
-        )
 
     def row(self, array_type, array, panel, row, registers):
         """Pointer to ``array[panel, row, 0]``."""
@@ -98,6 +95,20 @@ class _Emit:
         index = self.builder.add(self.builder.mul(panel, rows), row)
         lanes = ir.Constant(I64, registers * self.width)
         return self.builder.gep(fields.data, [self.builder.mul(index, lanes)])
+
+    def at(self, array_type, array, panel, row):
+        """Pointer to ``array[panel, row, 0]`` for any number of lanes."""
+        fields = self.context.make_array(array_type)(self.context, self.builder, array)
+        _, rows, lanes = cgutils.unpack_tuple(self.builder, fields.shape)
+        index = self.builder.add(self.builder.mul(panel, rows), row)
+        return self.builder.gep(fields.data, [self.builder.mul(index, lanes)])
+
+    def lanes(self, array_type, array):
+        fields = self.context.make_array(array_type)(self.context, self.builder, array)
+        return cgutils.unpack_tuple(self.builder, fields.shape)[2]
+
+    def size(self, array_type, array):
+        return self.context.make_array(array_type)(self.context, self.builder, array).nitems
 
     def data(self, array_type, array):
         return self.context.make_array(array_type)(self.context, self.builder, array).data
@@ -126,6 +137,20 @@ class _Emit:
     def store(self, value, pointer, i):
         self.builder.store(value, self._at(pointer, i), align=self.scalar_bytes)
 
+    def load_at(self, pointer, lane):
+        return self.load(self.builder.gep(pointer, [lane]), 0)
+
+    def store_at(self, value, pointer, lane):
+        self.store(value, self.builder.gep(pointer, [lane]), 0)
+
+    def add_each(self, sums, column, cells, first):
+        """Add the lanes of ``sums`` to single cells of a column, or write them where they are the ``first``."""
+        for lane, place in enumerate(cells):
+            cell = self.builder.gep(column, [place])
+            before = self.builder.select(first, self.constant(0.0), self.builder.load(cell))
+            value = self.builder.extract_element(sums, ir.Constant(I32, lane))
+            self.builder.store(self.builder.fadd(before, value), cell)
+
     @property
     def scalar_bytes(self):
         return 4 if isinstance(self.scalar, ir.FloatType) else 8
@@ -133,14 +158,15 @@ class _Emit:
     def fma(self, a, b, c):
         return self.builder.call(self._fma, [a, b, c])
 
-    def sum(self, vector):
-        return self.builder.call(self._sum, [self.constant(0.0), vector], fastmath=("reassoc", "nsz", "contract"))
-
     def index(self, pointer, k):
         return self.builder.sext(self.builder.load(self.builder.gep(pointer, [k])), I64)
 
-    def loop(self, start, stop, seeds):
-        """Open ``for k in range(start, stop)`` that carries vectors; returns ``(k, carried, close)``."""
+    def loop(self, start, stop, step, seeds):
+        """Open ``for k in range(start, stop - step + 1, step)`` that carries vectors.
+
+        Returns ``(k, carried, close)``; what ``close`` returns, the first k not taken and the last vectors, are
+        for use behind the loop.
+        """
         builder, entry = self.builder, self.builder.block
         head, body, end = (builder.append_basic_block(name) for name in ("head", "body", "end"))
         builder.branch(head)
@@ -150,17 +176,43 @@ class _Emit:
         carried = [builder.phi(self.vector) for _ in seeds]
         for phi, seed in zip(carried, seeds, strict=True):
             phi.add_incoming(seed, entry)
-        builder.cbranch(builder.icmp_signed("<", k, stop), body, end)
+        following = builder.add(k, ir.Constant(I64, step))
+        builder.cbranch(builder.icmp_signed("<=", following, stop), body, end)
         builder.position_at_end(body)
 
-        def close(values):
-            k.add_incoming(builder.add(k, ir.Constant(I64, 1)), builder.block)
+        def close(values=()):
+            k.add_incoming(following, builder.block)
             for phi, value in zip(carried, values, strict=True):
                 phi.add_incoming(value, builder.block)
             builder.branch(head)
             builder.position_at_end(end)
+            return k, carried
 
         return k, carried, close
+
+    def sums(self, vectors):
+        """The sums of the lanes of 1, 2 or 4 vectors, as lanes of one short vector."""
+        builder, members, step = self.builder, len(vectors), 1
+        while len(vectors) > 1:  # each turn halves the number of vectors and adds neighbouring lanes of each
+            merged = []
+            for x, y in zip(vectors[::2], vectors[1::2], strict=True):
+                low = [i for i in range(self.width) if i // step % 2 == 0]
+                pairs = [low[i : i + step] for i in range(0, len(low), step)]
+                left = [lane for pair in pairs for lane in (*pair, *(self.width + i for i in pair))]
+                right = [lane + step for lane in left]
+                merged.append(builder.fadd(self._pick(x, y, left), self._pick(x, y, right)))
+            vectors, step = merged, 2 * step
+        (total,), width = vectors, self.width
+        while width > members:
+            width //= 2
+            total = builder.fadd(
+                self._pick(total, total, range(width)), self._pick(total, total, range(width, 2 * width))
+            )
+        return total
+
+    def _pick(self, a, b, lanes):
+        lanes = list(lanes)
+        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
 
 
 def _gather_of(registers):
@@ -173,18 +225,48 @@ def _gather_of(registers):
             weight, other, slot, k0, k1, acts, panel, base, row, seed, relu = arguments
             t_weight, t_other, t_slot, _, _, t_acts, *_ = signature.args
             emit = _Emit(context, builder, t_acts.dtype)
+            by_slot = builder.icmp_signed("!=", emit.size(t_slot, slot), ir.Constant(I64, 0))
             weight, other, slot = emit.data(t_weight, weight), emit.data(t_other, other), emit.data(t_slot, slot)
             base = emit.row(t_acts, acts, panel, base, registers)
             out = emit.row(t_acts, acts, panel, row, registers)
             lanes = ir.Constant(I64, registers * emit.width)
-            k, sums, close = emit.loop(k0, k1, [emit.splat(seed)] * registers)
-            w = emit.splat(builder.load(builder.gep(weight, [emit.index(slot, k)])))
-            source = builder.gep(base, [builder.mul(emit.index(other, k), lanes)])
-            close([emit.fma(w, emit.load(source, i), sums[i]) for i in range(registers)])
+            # A multiply-add waits for the one before it in its register, so a narrow row uses several for each sum.
+            chains = max(1, WIDE // registers)
+            start = [emit.splat(seed)] * registers + [emit.zero] * (registers * (chains - 1))
+
+            def add(place_of):
+                k, values = k0, start
+                for step in sorted({chains, 1}, reverse=True):
+                    k, sums, close = emit.loop(k, k1, step, values)
+                    sums = list(sums)
+                    for chain in range(step):
+                        here = builder.add(k, ir.Constant(I64, chain))
+                        w = emit.splat(builder.load(builder.gep(weight, [place_of(here)])))
+                        source = builder.gep(base, [builder.mul(emit.index(other, here), lanes)])
+                        for i in range(registers):
+                            j = chain * registers + i
+                            sums[j] = emit.fma(w, emit.load(source, i), sums[j])
+                    k, values = close(sums)
+                return values
+
+            with builder.if_else(by_slot) as (then, otherwise):
+                with then:
+                    gathered, gathered_at = add(lambda k: emit.index(slot, k)), builder.block
+                with otherwise:
+                    streamed, streamed_at = add(lambda k: k), builder.block
+            values = []
+            for a, b in zip(gathered, streamed, strict=True):
+                phi = builder.phi(emit.vector)
+                phi.add_incoming(a, gathered_at)
+                phi.add_incoming(b, streamed_at)
+                values.append(phi)
+            while len(values) > registers:
+                half = len(values) // 2
+                values = [builder.fadd(a, b) for a, b in zip(values[:half], values[half:], strict=True)]
             floor = emit.splat(builder.select(relu, emit.constant(0.0), emit.constant(-math.inf)))
             for i in range(registers):  # comparing this way round, NaN stays NaN
-                below = builder.fcmp_ordered("<", sums[i], floor)
-                emit.store(builder.select(below, floor, sums[i]), out, i)
+                below = builder.fcmp_ordered("<", values[i], floor)
+                emit.store(builder.select(below, floor, values[i]), out, i)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -192,93 +274,107 @@ def _gather_of(registers):
     return gather
 
 
-def _backward_of(registers, by_source):
-    """The fused backward row; without ``by_source`` only the weights' gradients, as connections from inputs need."""
+def _spread_of(by_source):
+    """The fused backward row; without ``by_source`` only the weights' gradients, as connections from inputs need.
+
+    Four connections run together: their dot products are added up across the lanes by one transposition, where one at a
+    time the horizontal sum takes as long as the multiply-adds. The source's own sums wait in its row, which stays in
+    the first cache, so the registers suffice for rows of any number of lanes.
+    """
 
     @intrinsic
-    def backward(typing, weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
+    def spread(typing, weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first):
         ends = types.int64, types.int64
-        flags = types.boolean, types.boolean
-        signature = acts.dtype(weight, grad, other, slot, *ends, acts, delta, *ends, *ends, *flags)
+        signature = types.void(weight, grad, other, slot, *ends, acts, delta, *ends, *ends, types.boolean)
 
         def codegen(context, builder, signature, arguments):
-            weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu = arguments
+            weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first = arguments
             t_weight, t_grad, t_other, t_slot, _, _, t_acts, t_delta, *_ = signature.args
             emit = _Emit(context, builder, t_acts.dtype)
+            lanes = emit.lanes(t_acts, acts)
             weight, grad = emit.data(t_weight, weight), emit.data(t_grad, grad)
             other, slot = emit.data(t_other, other), emit.data(t_slot, slot)
-            source = emit.row(t_acts, acts, panel, row, registers)
-            base = emit.row(t_delta, delta, panel, base, registers)
-            out = emit.row(t_delta, delta, panel, out, registers)
-            lanes = ir.Constant(I64, registers * emit.width)
-            own = [emit.load(source, i) for i in range(registers)]
-            k, sums, close = emit.loop(k0, k1, [emit.zero] * (registers if by_source else 0))
-            c = emit.index(slot, k)
-            target = builder.gep(base, [builder.mul(emit.index(other, k), lanes)])
-            w = emit.splat(builder.load(builder.gep(weight, [c]))) if by_source else None
-            new, dots = [], [None, None]  # two chains of multiply-adds: one would wait for itself
-            for i in range(registers):  # both uses right after the load, so that no delta is spilled
-                d = emit.load(target, i)
+            source = emit.at(t_acts, acts, panel, row)
+            base, out = emit.at(t_delta, delta, panel, base), emit.at(t_delta, delta, panel, out)
+            zero = ir.Constant(I64, 0)
+            k = k0
+            for group in sorted({min(4, emit.width), 2, 1}, reverse=True):
+                k, _, close = emit.loop(k, k1, group, [])
+                here = [builder.add(k, ir.Constant(I64, j)) for j in range(group)]
+                cells = [emit.index(slot, j) for j in here]
+                targets = [builder.gep(base, [builder.mul(emit.index(other, j), lanes)]) for j in here]
+                weights = [emit.splat(builder.load(builder.gep(weight, [c]))) for c in cells] if by_source else []
+                at, dots, close_lanes = emit.loop(zero, lanes, emit.width, [emit.zero] * group)
+                own = emit.load_at(source, at)
+                total = emit.load_at(out, at) if by_source else None
+                new = []
+                for j in range(group):
+                    d = emit.load_at(targets[j], at)
+                    new.append(emit.fma(own, d, dots[j]))
+                    if by_source:
+                        total = emit.fma(weights[j], d, total)
                 if by_source:
-                    new.append(emit.fma(w, d, sums[i]))
-                dots[i % 2] = emit.fma(own[i], d, dots[i % 2]) if dots[i % 2] else builder.fmul(own[i], d)
-            dot = builder.fadd(*dots) if dots[1] else dots[0]
-            cell = builder.gep(grad, [c])
-            before = builder.select(first, emit.constant(0.0), builder.load(cell))
-            builder.store(builder.fadd(before, emit.sum(dot)), cell)
-            close(new)
-            total = emit.zero
-            closed = emit.splat(builder.select(relu, emit.constant(0.0), emit.constant(-math.inf)))
-            for i, value in enumerate(sums):
-                shut = builder.fcmp_ordered("<=", own[i], closed)
-                value = builder.select(shut, emit.zero, value)
-                emit.store(value, out, i)
-                total = builder.fadd(total, value)
-            return emit.sum(total)
+                    emit.store_at(total, out, at)
+                _, dots = close_lanes(new)
+                sums = emit.sums(list(dots))
+                if group > 1:  # one vector's worth of gradients where the slots are neighbours, as they mostly are
+                    together = builder.icmp_signed("==", builder.sub(cells[-1], cells[0]), ir.Constant(I64, group - 1))
+                    for j in range(1, group - 1):
+                        beside = builder.icmp_signed("==", builder.sub(cells[j], cells[0]), ir.Constant(I64, j))
+                        together = builder.and_(together, beside)
+                    with builder.if_else(together) as (then, otherwise):
+                        with then:
+                            cell = builder.bitcast(builder.gep(grad, [cells[0]]), sums.type.as_pointer())
+                            old = builder.load(cell, align=emit.scalar_bytes)
+                            nothing = ir.Constant(sums.type, [0.0] * group)
+                            new = builder.fadd(builder.select(first, nothing, old), sums)
+                            builder.store(new, cell, align=emit.scalar_bytes)
+                        with otherwise:
+                            emit.add_each(sums, grad, cells, first)
+                else:
+                    emit.add_each(sums, grad, cells, first)
+                k, _ = close()
+            return context.get_dummy_value()
 
         return signature, codegen
 
-    return backward
+    return spread
 
 
 def _gather_twin(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu):
     acts[panel, row] = seed
     for k in range(k0, k1):
-        acts[panel, row] += weight[slot[k]] * acts[panel, base + other[k]]
+        acts[panel, row] += weight[slot[k] if len(slot) else k] * acts[panel, base + other[k]]
     if relu:
         acts[panel, row] = np.maximum(acts[panel, row], 0)
 
 
-def _backward_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
-    _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
-    delta[panel, out] = 0
+def _spread_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first):
+    _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first)
     for k in range(k0, k1):
         delta[panel, out] += weight[slot[k]] * delta[panel, base + other[k]]
-    if relu:
-        delta[panel, out] *= acts[panel, row] > 0
-    return delta[panel, out].sum()
 
 
-def _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
+def _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first):
     for k in range(k0, k1):
         before = 0 if first else grad[slot[k]]
         grad[slot[k]] = before + np.dot(acts[panel, row], delta[panel, base + other[k]])
-    return 0
 
 
 if numba.config.DISABLE_JIT:
     gather_narrow = gather_middle = gather_wide = _gather_twin
-    backward_narrow = backward_middle = backward_wide = _backward_twin
-    grad_narrow = grad_middle = grad_wide = _grad_twin
+    spread_row, grad_row = _spread_twin, _grad_twin
 else:
     gather_narrow, gather_middle, gather_wide = (_gather_of(n) for n in (NARROW, MIDDLE, WIDE))
-    backward_narrow, backward_middle, backward_wide = (_backward_of(n, True) for n in (NARROW, MIDDLE, WIDE))
-    grad_narrow, grad_middle, grad_wide = (_backward_of(n, False) for n in (NARROW, MIDDLE, WIDE))
+    spread_row, grad_row = _spread_of(True), _spread_of(False)
 
 
 @jit
 def gather(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu):
-    """``acts[panel, row] = seed + sum of weight * acts[panel, base + other]`` over one target's row, and its ReLU."""
+    """``acts[panel, row] = seed + sum of weight * acts[panel, base + other]`` over one target's row, and its ReLU.
+
+    The weights are in row order where ``slot`` is empty.
+    """
     registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
     if registers == WIDE:
         gather_wide(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu)
@@ -289,30 +385,19 @@ def gather(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu):
 
 
 @jit
-def backward_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
-    """``delta[panel, out] = sum of weight * delta[panel, base + other]``, and the gradients of the weights.
+def spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first):
+    """Add ``weight * delta[panel, base + other]`` over one source's row to ``delta[panel, out]``.
 
-    ``acts[panel, row]`` is the source's output; with ``relu`` the delta is zero where the output is. Returns the sum of
-    the delta over the lanes.
+    The weights' gradients, the dot products with the source's output ``acts[panel, row]``, are written where they are
+    the ``first`` and added otherwise.
     """
-    registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
-    if registers == WIDE:
-        return backward_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
-    if registers == MIDDLE:
-        return backward_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
-    return backward_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
+    spread_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first)
 
 
 @jit
-def grad_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, first):
+def grad_only(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, first):
     """The gradients of the weights of one source whose own delta nobody needs."""
-    registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
-    if registers == WIDE:
-        grad_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False)
-    elif registers == MIDDLE:
-        grad_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False)
-    else:
-        grad_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False)
+    grad_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first)
 
 
 # -- what the passes work on, bundled ----------------------------------------------------------------------------------
@@ -596,6 +681,12 @@ def slope(code, a, y, z, zero, one):
 
 
 @jit
+def weight_at(weight, slot, k):
+    """The weight of row entry k; without slots the weights are in row order."""
+    return weight[slot[k]] if slot.shape[0] > 0 else weight[k]
+
+
+@jit
 def aggregate_special(kind, k0, k1, other, slot, weight, acts, panel, base, row, kept):
     """Aggregate a target's terms that do not add up; ``kept`` holds over lanes what the gradient needs.
 
@@ -613,7 +704,7 @@ def aggregate_special(kind, k0, k1, other, slot, weight, acts, panel, base, row,
             out[i] = (kept[0, i] + kept[1, i]) / 2 if k1 > k0 else 0
         return
     for k in range(k0, k1):
-        w = weight[slot[k]]
+        w = weight_at(weight, slot, k)
         x = acts[panel, base + other[k]]
         for i in range(out.shape[0]):
             term, best = w * x[i], kept[0, i]
@@ -643,7 +734,7 @@ def _medians(k0, k1, other, slot, weight, acts, panel, base, kept):
     terms = np.empty(n, acts.dtype)
     for i in range(acts.shape[2]):
         for j in range(n):
-            terms[j] = weight[slot[k0 + j]] * acts[panel, base + other[k0 + j], i]
+            terms[j] = weight_at(weight, slot, k0 + j) * acts[panel, base + other[k0 + j], i]
         for half in range(2):
             middle = select(terms, (n - 1 + half) // 2)
             count = 0
@@ -762,27 +853,22 @@ def backward_rows(order, lo, hi, constant, at, first_step, rows, weight, neurons
     leaky = neurons.rate.shape[0] > 0
     one = acts.dtype.type(1)
     for panel in range(acts.shape[0]):
+        first = first_step and panel == 0
         for i in range(lo, hi):
             r = np.int64(order[i])
             row, out = at.acts + r, at.delta + r
             k0 = rows.start[r]
             k1 = k0 + rows.length[r]
-            first = first_step and panel == 0
             if constant:
-                grad_row(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, first)
+                grad_only(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, first)
                 if not has_special:
                     continue
             else:
                 activation, column = neurons.activation[r], gradients.output[r]
                 leaks = leaky and neurons.rate[r] != 1
-                fused = column < 0 and not has_special and not leaks and activation in (IDENTITY, RELU)
-                relu = fused and activation == RELU
-                total = backward_row(
-                    weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, out, first, relu
-                )
-                if fused and neurons.aggregation[r] == SUM:
-                    gradients.bias[r] = total if first else gradients.bias[r] + total
-                    continue
+                for lane in range(lanes):
+                    delta[panel, out, lane] = 0
+                spread(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, out, first)
             own = delta[panel, out]
             if has_special:
                 for k in range(k0, k1):
@@ -802,7 +888,7 @@ def backward_rows(order, lo, hi, constant, at, first_step, rows, weight, neurons
             if column >= 0:
                 for lane in range(lanes):
                     own[lane] += gradients.by_output[panel, at.output + column, lane]
-            if activation != IDENTITY and not relu:
+            if activation != IDENTITY:
                 differentiate(activation, neurons.parameter[r], acts[panel, row], panels.z[panel, row], own)
             scale = one
             if neurons.aggregation[r] == MEAN:
@@ -994,11 +1080,18 @@ def backward(
 
 
 @jit
-def by_place(start, length, slot, column, out):
-    """``out[k] = column[slot[k]]`` for every row entry."""
-    for row in range(start.shape[0]):
-        for k in range(start[row], start[row] + length[row]):
-            out[k] = column[slot[k]]
+def _by_place_entries(slot, column, out, first, last):
+    for k in range(first, last):
+        out[k] = column[np.uint32(slot[k])]  # an index that cannot be negative needs no check
+
+
+@parallel_jit
+def by_place(slot, column, out):
+    """``out[k] = column[slot[k]]`` for every row entry, and for the slack between the rows too."""
+    chunk = np.int64(16_384)
+    for i in numba.prange((slot.shape[0] + chunk - 1) // chunk):
+        first = np.int64(i) * chunk
+        _by_place_entries(slot, column, out, first, min(first + chunk, np.int64(slot.shape[0])))
 
 
 @jit
