@@ -1,4 +1,4 @@
-"""One row in a process of its own: ``python -m neurograph.bench.child JOB``; `run.measure_apart` writes JOB."""
+"""One row in a process of its own: ``python -m neurograph.bench.child JOB``; `runner.measure_apart` writes JOB."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from ..errors import InvalidValueError
 from . import machine, picture, report
 from .cases import CASES, choose
 from .rows import Settings
-from .run import run
+from .runner import run
 
 __all__ = ["main"]
 
@@ -46,7 +46,7 @@ def main(options: argparse.Namespace) -> int:
     _progress("")
     written = [Path(options.json) if options.json else folder / "results.json", folder / "table.md"]
     results.save(written[0])
-    text = f"{report.machine_line(results.machine)}\n\n{report.table(results.outcomes)}\n"
+    text = f"{report.machine_line(results.machine)}\n\n{report.tables(results.outcomes)}\n"
     written[1].write_text(text, encoding="utf-8")
     if any(len(points[picture.OURS]) > 1 for points in picture.networks(results.outcomes).values()):
         written.append(folder / "time_against_density.png")

@@ -105,7 +105,12 @@ def against(ours: Step, peer: Step, quick: bool = False, *, scale: float = 1.0) 
 
 
 def compare(
-    ours: Callable[[], Step], peer: Callable[[], Step], settings: Settings, *, scale: float = 1.0
+    ours: Callable[[], Step],
+    peer: Callable[[], Step],
+    settings: Settings,
+    *,
+    between: Callable[[], object] = lambda: None,
+    scale: float = 1.0,
 ) -> dict[str, Any]:
     """Build both sides, see how the process grows with each, and time them.
 
@@ -115,6 +120,8 @@ def compare(
         Build the work and return the step that is timed. Ours is built first; the peer may read what it made, and may
         check that it computes the same.
     settings : Settings
+    between : callable
+        Called when our side is there: makes what the peer starts from, whose memory is neither's.
     scale : float
         As in `against`.
 
@@ -125,6 +132,7 @@ def compare(
         while a side was built and ran twice.
     """
     our_step, our_peak = memory.grown(lambda: _built(ours))
+    between()
     peer_step, peer_peak = memory.grown(lambda: _built(peer))
     figures = against(our_step, peer_step, settings.quick, scale=scale)
     return figures | {"ours_peak_mib": our_peak, "peer_peak_mib": peer_peak}

@@ -64,7 +64,7 @@ def grown(work: Callable[[], T]) -> tuple[T, float | None]:
     before = peak()
     result = work()
     after = peak()
-    return result, None if before is None or after is None else (after - before) / MIB
+    return result, None if before is None or after is None else max(after - before, 0) / MIB
 
 
 def _status(field: str) -> int | None:

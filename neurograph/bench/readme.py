@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import FileFormatError
-from .report import machine_line, table
-from .run import Results
+from .report import machine_line, tables
+from .runner import Results
 
 __all__ = ["main", "rewritten", "section"]
 
@@ -34,13 +34,10 @@ def section(results: Results, picture: str | None = None) -> str:
     str
         Markdown; one sentence on the machine, the picture, the table.
     """
-    compared = [o for o in results.outcomes if "ratio" in o.figures or not o.figures]
-    others = [o for o in results.outcomes if o not in compared]
     parts = [f"Measured on {machine_line(results.machine)}."]
     if picture:
         parts.append(f"![Time of a training step against density]({picture})")
-    parts += [table(outcomes) for outcomes in (compared, others) if outcomes]
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, tables(results.outcomes)])
 
 
 def rewritten(text: str, root: Path, results: str | None = None) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .rows import Bound, Outcome
 
-__all__ = ["COLUMNS", "header", "line", "machine_line", "number", "table"]
+__all__ = ["COLUMNS", "COUNTS", "counts", "header", "line", "machine_line", "number", "tables"]
 
 COLUMNS = (
     "what",
@@ -19,6 +19,7 @@ COLUMNS = (
     "met?",
     "peak memory MiB, neurograph / peer",
 )
+COUNTS = ("what", "measured", "target", "met?", "peak memory MiB")
 # Figures that have columns, or are only there for others.
 STANDARD = {"ours_ms", "peer_ms", "ratio", "ratio_range", "ours_peak_mib", "peer_peak_mib", "peak_gib", "epoch_s"}
 UNITS = {"s": "s", "ms": "ms", "gib": "GiB", "mib": "MiB"}
@@ -32,7 +33,7 @@ def header() -> str:
     >>> header().splitlines()[0][:18]
     '| what | against |'
     """
-    return f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+    return f"{_row(COLUMNS)}\n{_rule(COLUMNS)}"
 
 
 def line(outcome: Outcome) -> str:
@@ -46,21 +47,47 @@ def line(outcome: Outcome) -> str:
     """
     figures = outcome.figures
     cells = [
-        outcome.what + _extras(figures, outcome.target),
+        outcome.what + (f": {_extras(figures)}" if _counts_only(outcome) and figures else ""),
         outcome.against or "–",
         number(figures.get("ours_ms")),
         number(figures.get("peer_ms")),
         number(figures.get("ratio"), digits=2),
-        ", ".join(map(_target, outcome.target)) or "–",
+        _targets(outcome),
         _verdict(outcome),
         _memory(figures),
     ]
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+    return _row(cells)
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    """The whole table."""
-    return "\n".join([header(), *map(line, outcomes)])
+def tables(outcomes: Sequence[Outcome]) -> str:
+    """The table of comparisons, and below it that of rows which only count something.
+
+    Examples
+    --------
+    >>> fast, small = Outcome("a", "step", "PyTorch", {"ratio": 4.0}), Outcome("b", "rest", "", {"bytes": 61})
+    >>> len(tables([fast, small]).splitlines())
+    7
+    """
+    counted = [outcome for outcome in outcomes if _counts_only(outcome)]
+    compared = [outcome for outcome in outcomes if not _counts_only(outcome)]
+    parts = []
+    if compared:
+        parts.append("\n".join([header(), *map(line, compared)]))
+    if counted:
+        parts.append("\n".join([_row(COUNTS), _rule(COUNTS), *map(counts, counted)]))
+    return "\n\n".join(parts)
+
+
+def counts(outcome: Outcome) -> str:
+    """One row that has no times.
+
+    Examples
+    --------
+    >>> counts(Outcome("at_rest", "memory", "", {"bytes_a_connection": 60.9}, (Bound("bytes_a_connection", 72, True),)))
+    '| memory | bytes a connection 60.9 | bytes a connection ≤ 72 | yes | – |'
+    """
+    figures = outcome.figures
+    return _row([outcome.what, _extras(figures) or "–", _targets(outcome), _verdict(outcome), _memory(figures)])
 
 
 def machine_line(machine: dict[str, Any]) -> str:
@@ -76,7 +103,7 @@ def machine_line(machine: dict[str, Any]) -> str:
     parts = [
         machine.get("cpu"),
         machine.get("vectors"),
-        f"{machine.get('cores')} cores",
+        f"{machine['cores']} cores" if machine.get("cores") else None,
         caches,
         f"{machine['memory_gib']} GiB" if machine.get("memory_gib") else None,
         machine.get("system"),
@@ -105,12 +132,27 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:#.{digits}g}"
 
 
-def _extras(figures: dict[str, Any], target: Sequence[Bound]) -> str:
-    """Figures without a column, in words: all where the row has no times, else what its target names."""
-    if "ours_ms" in figures:
-        return ""
-    rest = {name: value for name, value in figures.items() if name not in STANDARD}
-    return "".join(f"; {_words(name)} {_amount(name, value)}" for name, value in rest.items())
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _rule(cells: Sequence[str]) -> str:
+    return f"|{'---|' * len(cells)}"
+
+
+def _counts_only(outcome: Outcome) -> bool:
+    return not outcome.against
+
+
+def _extras(figures: dict[str, Any]) -> str:
+    """Figures that have no column, in words."""
+    return ", ".join(
+        f"{_words(name)} {_amount(name, value)}" for name, value in figures.items() if name not in STANDARD
+    )
+
+
+def _targets(outcome: Outcome) -> str:
+    return ", ".join(map(_target, outcome.target)) or "–"
 
 
 def _verdict(outcome: Outcome) -> str:

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 
 from ...errors import UnknownNameError
 from ..rows import Row
-from .challenge import challenge
-from .connex import connex
-from .construction import at_rest, construction
-from .deep import deep
-from .edits import edit, rewire
-from .fields import growing_circles, shared_parameters
-from .inference import inference
-from .loops import bptt_memory, larva, recurrent
-from .products import irregular_product
-from .set_network import fifty_million, set_network
-from .start import first_use, import_time
-from .training import tiny, training, training_512
-from .union import union
+from . import (
+    challenge,
+    connex,
+    construction,
+    deep,
+    edits,
+    fields,
+    inference,
+    loops,
+    products,
+    set_network,
+    start,
+    training,
+    union,
+)
 
 __all__ = ["CASES", "Case", "choose"]
 
@@ -53,28 +55,28 @@ class Case:
 CASES = {
     case.name: case
     for case in (
-        Case(training),
-        Case(training_512, long=True),
-        Case(inference),
-        Case(irregular_product),
-        Case(edit),
-        Case(rewire),
-        Case(connex),
-        Case(tiny),
-        Case(deep),
-        Case(challenge),
-        Case(set_network, long=True),
-        Case(fifty_million, long=True),
-        Case(construction),
-        Case(at_rest),
-        Case(import_time),
-        Case(first_use),
-        Case(shared_parameters),
-        Case(growing_circles),
-        Case(union, long=True),
-        Case(recurrent, long=True),
-        Case(larva, long=True),
-        Case(bptt_memory, long=True),
+        Case(training.training),
+        Case(training.training_512, long=True),
+        Case(inference.inference),
+        Case(products.irregular_product),
+        Case(edits.edit),
+        Case(edits.rewire),
+        Case(connex.connex),
+        Case(training.tiny),
+        Case(deep.deep),
+        Case(challenge.challenge),
+        Case(set_network.set_network, long=True),
+        Case(set_network.fifty_million, long=True),
+        Case(construction.construction),
+        Case(construction.at_rest),
+        Case(start.import_time),
+        Case(start.first_use),
+        Case(fields.shared_parameters),
+        Case(fields.growing_circles),
+        Case(union.union, long=True),
+        Case(loops.recurrent, long=True),
+        Case(loops.larva, long=True),
+        Case(loops.bptt_memory, long=True),
     )
 }
 

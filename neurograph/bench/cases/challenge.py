@@ -22,8 +22,8 @@ BIAS, CEILING, WEIGHT = -0.3, 32.0, 1 / 16
 def challenge(layers: int = 120, images: int = 1200) -> list[Row]:
     """Images through layers of 1,024 neurons, against a SciPy loop on CSR activations; categories must be exact.
 
-    Kepner et al. (2019), "Sparse Deep Neural Network Graph Challenge". The file is no part of the package: its folder is
-    given by ``--data``. With fewer layers than 120 the answer is SciPy's, not the official one.
+    Kepner et al. (2019), "Sparse Deep Neural Network Graph Challenge". The file is no part of the package: ``--data``
+    names its folder. With fewer layers than 120 there is no official answer, and SciPy's has to be ours.
     """
 
     def measure(settings: Settings) -> dict[str, Any]:

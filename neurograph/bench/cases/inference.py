@@ -28,7 +28,8 @@ def inference(networks: Sequence[Sequence[int]] = NETWORKS, density: float = 0.1
     return [_row(sizes, density, batch, *peer) for sizes in networks for peer in peers]
 
 
-Builder = Callable[[ng.Network, np.ndarray], Callable[[], Any]]
+Layer = tuple[Any, np.ndarray]
+Builder = Callable[[Sequence[Layer], np.ndarray], Callable[[], Any]]
 
 
 def _row(
@@ -42,7 +43,8 @@ def _row(
 ) -> Row:
     def measure(settings: Settings) -> dict[str, Any]:
         X = np.random.default_rng(0).random((batch, sizes[0]), dtype=np.float32)
-        nets = []
+        nets: list[ng.Network] = []
+        layers: list[Layer] = []
 
         def ours() -> Callable[[], object]:
             net = ng.topologies.layered(sizes, density=density)
@@ -50,11 +52,12 @@ def _row(
             return lambda: net.predict(X)
 
         def theirs() -> Callable[[], object]:
-            step = peer(nets[0], X)
+            step = peer(layers, X)
             require_close("outputs", step(), nets[0].predict(X), 1e-4)
             return step
 
-        return compare(ours, theirs, settings) | {"connections": nets[0].n_connections}
+        figures = compare(ours, theirs, settings, between=lambda: layers.extend(matrices(nets[0])))
+        return figures | {"connections": nets[0].n_connections}
 
     return Row(
         f"inference, {label(sizes)}, batch {batch}, density {density:g}",
@@ -65,10 +68,10 @@ def _row(
     )
 
 
-def _torch(net: ng.Network, X: np.ndarray) -> Callable[[], Any]:
+def _torch(layers: Sequence[Layer], X: np.ndarray) -> Callable[[], Any]:
     import torch
 
-    module, x = torch_layers.dense(matrices(net)).eval(), torch.from_numpy(X)
+    module, x = torch_layers.dense(layers).eval(), torch.from_numpy(X)
 
     def step() -> Any:
         with torch.inference_mode():
@@ -77,20 +80,22 @@ def _torch(net: ng.Network, X: np.ndarray) -> Callable[[], Any]:
     return step
 
 
-def _scipy(net: ng.Network, X: np.ndarray) -> Callable[[], Any]:
-    return _products(net, X, lambda weight, h: weight @ h)
+def _scipy(layers: Sequence[Layer], X: np.ndarray) -> Callable[[], Any]:
+    return _products(layers, X, lambda weight, h: weight @ h)
 
 
-def _mkl(net: ng.Network, X: np.ndarray) -> Callable[[], Any]:
+def _mkl(layers: Sequence[Layer], X: np.ndarray) -> Callable[[], Any]:
     from sparse_dot_mkl import dot_product_mkl
 
-    return _products(net, X, dot_product_mkl)
+    return _products(layers, X, dot_product_mkl)
 
 
-def _products(net: ng.Network, X: np.ndarray, multiply: Callable[[Any, np.ndarray], np.ndarray]) -> Callable[[], Any]:
+def _products(
+    layers: Sequence[Layer], X: np.ndarray, multiply: Callable[[Any, np.ndarray], np.ndarray]
+) -> Callable[[], Any]:
     """A matrix times a vector, or times a matrix (neurons, batch), layer by layer."""
     one = len(X) == 1
-    layers = [(weight, bias if one else bias[:, None]) for weight, bias in matrices(net)]
+    layers = [(weight, bias if one else bias[:, None]) for weight, bias in layers]
     x = X[0] if one else np.ascontiguousarray(X.T)
 
     def step() -> np.ndarray:

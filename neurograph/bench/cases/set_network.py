@@ -28,8 +28,9 @@ def set_network(
     published: float | None = PUBLISHED_MINUTES,
     peak_gib: float = 12,
 ) -> list[Row]:
-    """Construct a SET network, train an epoch of momentum, rewire at its end. Random samples, which cost as real ones do.
+    """Construct a SET network, train an epoch of momentum, rewire at its end.
 
+    The samples are random, which costs as much as real ones of the same number do.
     Mocanu et al. (2018): the density between two layers is ``epsilon * (n_in + n_out) / (n_in * n_out)``, at most 1.
     """
     count = f"{sum(sizes):,} neurons"

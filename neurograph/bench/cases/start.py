@@ -39,10 +39,10 @@ def import_time(repeats: int = 9) -> list[Row]:
             f"import neurograph, sys; from neurograph.bench import memory\n"
             f"print(sum(m in sys.modules for m in {heavy}), (memory.peak() or 0) / 2**20)"
         )
-        return {"seconds": float(np.median(beyond)), "heavy_libraries_loaded": int(count), "ours_peak_mib": peak}
+        return {"beyond_numpy_s": float(np.median(beyond)), "heavy_libraries_loaded": int(count), "ours_peak_mib": peak}
 
-    target = (Bound("seconds", 0.3, at_most=True), Bound("heavy_libraries_loaded", 0, at_most=True))
-    return [Row("import beyond numpy", "", measure, target=target)]
+    target = (Bound("beyond_numpy_s", 0.3, at_most=True), Bound("heavy_libraries_loaded", 0, at_most=True))
+    return [Row("import neurograph", "", measure, target=target)]
 
 
 def first_use() -> list[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,18 @@ def tiny(sizes: Sequence[int] = (64, 200, 10), density: float = 0.2, batch: int 
     return training([sizes], batch, dense={density: 3}, sparselab={}, others=None)
 
 
-Builder = Callable[[ng.Network, float, np.ndarray, np.ndarray], Callable[[], object]]
+@dataclass(frozen=True)
+class Work:
+    """What a peer starts from: our network, its matrices when it is their turn, its density, the batch."""
+
+    net: ng.Network
+    layers: list[tuple[Any, np.ndarray]]
+    density: float
+    X: np.ndarray
+    Y: np.ndarray
+
+
+Builder = Callable[[Work], Callable[[], object]]
 
 
 def _row(
@@ -90,13 +102,17 @@ def _row(
     def measure(settings: Settings) -> dict[str, Any]:
         rng = np.random.default_rng(0)
         X, Y = rng.random((batch, sizes[0]), dtype=np.float32), rng.integers(0, sizes[-1], batch)
-        nets = []
+        nets: list[ng.Network] = []
+        works: list[Work] = []
 
         def ours() -> Callable[[], object]:
             nets.append(ng.topologies.layered(sizes, density=density))
             return training_step(nets[0], X, Y)
 
-        figures = compare(ours, lambda: peer(nets[0], density, X, Y), settings)
+        def between() -> None:
+            works.append(Work(nets[0], matrices(nets[0]), density, X, Y))
+
+        figures = compare(ours, lambda: peer(works[0]), settings, between=between)
         return figures | {"connections": nets[0].n_connections}
 
     return Row(
@@ -110,27 +126,27 @@ def _row(
 
 
 def _torch(make: Callable[[Any], Any]) -> Builder:
-    def build(net: ng.Network, density: float, X: np.ndarray, Y: np.ndarray) -> Callable[[], object]:
+    def build(work: Work) -> Callable[[], object]:
         import torch
 
-        module = make(matrices(net))
+        module, few = make(work.layers), work.X[:8]
         with torch.no_grad():
-            require_close("outputs", module(torch.from_numpy(X[:8])).numpy(), net.predict(X[:8]), 1e-3)
-        return torch_layers.training_step(module, X, Y)
+            require_close("outputs", module(torch.from_numpy(few)).numpy(), work.net.predict(few), 1e-3)
+        return torch_layers.training_step(module, work.X, work.Y)
 
     return build
 
 
-def _sparselab(net: ng.Network, density: float, X: np.ndarray, Y: np.ndarray) -> Callable[[], object]:
-    sizes = [len(home) for home in net.homes]
-    return torch_layers.training_step(torch_layers.sparselab(sizes, density), X, Y)
+def _sparselab(work: Work) -> Callable[[], object]:
+    sizes = [len(home) for home in work.net.homes]
+    return torch_layers.training_step(torch_layers.sparselab(sizes, work.density), work.X, work.Y)
 
 
-def _sklearn(net: ng.Network, density: float, X: np.ndarray, Y: np.ndarray) -> Callable[[], object]:
+def _sklearn(work: Work) -> Callable[[], object]:
     """One mini-batch of ``partial_fit`` with Adam; it has dense layers only."""
     from sklearn.neural_network import MLPClassifier
 
-    hidden = [len(home) for home in net.homes][1:-1]
-    classes = np.arange(net.n_outputs)
-    model = MLPClassifier(hidden, alpha=0.0, batch_size=len(X), random_state=0)
-    return lambda: model.partial_fit(X, Y, classes)
+    hidden = [len(home) for home in work.net.homes][1:-1]
+    classes = np.arange(work.net.n_outputs)
+    model = MLPClassifier(hidden, alpha=0.0, batch_size=len(work.X), random_state=0)
+    return lambda: model.partial_fit(work.X, work.Y, classes=classes)

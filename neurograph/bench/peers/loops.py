@@ -54,7 +54,7 @@ def torch_csr(loop: Loop, by_hand: bool) -> tuple[Callable, tuple[Any, Any]]:
 
     # 32-bit indices are what MKL multiplies with.
     shape, order = (loop.n, loop.n), np.lexsort((loop.row, loop.column))
-    pattern: Any = map(torch.from_numpy, (loop.row_ends(loop.row), loop.column.astype(np.int32)))
+    ends, columns = map(torch.from_numpy, (loop.row_ends(loop.row), loop.column.astype(np.int32)))
     turned = loop.row_ends(loop.column[order]), loop.row[order].astype(np.int32)
     starts, rows = map(torch.from_numpy, turned)
     drive, labels, outputs, turn = map(torch.from_numpy, (loop.drive, loop.labels, loop.outputs, order))
@@ -62,7 +62,7 @@ def torch_csr(loop: Loop, by_hand: bool) -> tuple[Callable, tuple[Any, Any]]:
     # Adam takes no CSR matrix, but it can train the values that one is made of.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that CSR is in beta
-        matrix: Any = torch.sparse_csr_tensor(*pattern, weight, shape).requires_grad_(not by_hand)
+        matrix: Any = torch.sparse_csr_tensor(ends, columns, weight, shape).requires_grad_(not by_hand)
     weight = matrix.detach().values().requires_grad_(True)
 
     class Product(torch.autograd.Function):
