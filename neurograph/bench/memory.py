@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["grown", "peak", "resident"]
+__all__ = ["grown", "peak", "resident", "settle"]
 
 MIB = 1 << 20
 T = TypeVar("T")
@@ -56,6 +59,7 @@ def grown(work: Callable[[], T]) -> tuple[T, float | None]:
     >>> mib is None or mib > 50
     True
     """
+    settle()
     try:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")  # proc(5): sets the high-water mark back to what is resident now
@@ -65,6 +69,13 @@ def grown(work: Callable[[], T]) -> tuple[T, float | None]:
     result = work()
     after = peak()
     return result, None if before is None or after is None else max(after - before, 0) / MIB
+
+
+def settle() -> None:
+    """Give back to the system what was freed, where the C library can: else the next work would live in it unseen."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status(field: str) -> int | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidValueError
-from ..plot.style import CYCLE, GREY, INK, axes_or_new, plain
+from ..plot.style import CYCLE, GREY, INK, plain
 from .rows import Outcome
 
 if TYPE_CHECKING:
@@ -92,25 +92,26 @@ def draw(outcomes: Sequence[Outcome], path: str | os.PathLike | None = None) -> 
         raise InvalidValueError(
             "no network was measured at two densities, so there is no curve; run the case `training`"
         )
+    tools = list(dict.fromkeys(tool for points in panels.values() for tool in points))
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(6.2 * columns, 4.6 * rows), layout="constrained")
+    figure = Figure(figsize=(6.2 * columns, 4.6 * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, (name, points) in zip(axes, panels.items(), strict=False):
-        panel(name, points, ax)
+        panel(name, points, ax, tools)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
+    lines = {str(line.get_label()): line for ax in figure.axes for line in ax.lines if line.get_label() in tools}
+    figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     if path is not None:
         figure.savefig(path, dpi=150)
     return figure
 
 
-def panel(name: str, points: Points, ax: Axes | None = None) -> Axes:
-    """Time against density of one network."""
-    ax = axes_or_new(ax, (6.2, 4.6))
-    for number, (tool, values) in enumerate(points.items()):
-        if not values:
-            continue
+def panel(name: str, points: Points, ax: Axes, tools: Sequence[str]) -> None:
+    """Time against density of one network; a tool's colour and marker are its place among all tools."""
+    for tool, values in points.items():
+        number = tools.index(tool)
         densities, milliseconds = zip(*values, strict=True)
         own = tool == OURS
         ax.plot(
@@ -131,14 +132,16 @@ def panel(name: str, points: Points, ax: Axes | None = None) -> Axes:
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set_xlabel("density")
     ax.set_ylabel("one training step, ms")
-    ax.set_title(name, fontsize=11, loc="left")
+    ax.set_title(f"training step, {name}", fontsize=11, loc="left")
     plain(ax)
     meeting = crossover(points[OURS], points[DENSE])
     if meeting is not None:
         ax.axvline(meeting, color=GREY, linestyle=":", linewidth=1.2, zorder=1)
+    faster = all(a < b for (_, a), (_, b) in zip(points[OURS], points[DENSE], strict=True))
+    if meeting is not None or faster:
         ax.annotate(
-            f"crossover at {meeting:.2g}",
-            (meeting, 0.02),
+            f"crossover at {meeting:.2g}" if meeting is not None else "no crossover: faster at every density",
+            (meeting or max(ticks), 0.02),
             xycoords=("data", "axes fraction"),
             xytext=(-4, 0),
             textcoords="offset points",
@@ -146,5 +149,3 @@ def panel(name: str, points: Points, ax: Axes | None = None) -> Axes:
             color=INK,
             fontsize=9,
         )
-    ax.legend(fontsize=8.5, frameon=False)
-    return ax

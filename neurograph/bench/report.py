@@ -99,15 +99,14 @@ def machine_line(machine: dict[str, Any]) -> str:
     'abacus, 2 cores, 1 thread each; numpy 2.0; 2026-01-01'
     """
     caches = ", ".join(f"{name} {size}" for name, size in (machine.get("caches") or {}).items())
-    plural = "" if machine.get("threads") == 1 else "s"
     parts = [
         machine.get("cpu"),
         machine.get("vectors"),
-        f"{machine['cores']} cores" if machine.get("cores") else None,
+        _plural(machine["cores"], "core") if machine.get("cores") else None,
         caches,
         f"{machine['memory_gib']} GiB" if machine.get("memory_gib") else None,
         machine.get("system"),
-        f"{machine.get('threads')} thread{plural} each",
+        f"{_plural(machine['threads'], 'thread')} each",
     ]
     versions = [f"python {machine['python']}"] if machine.get("python") else []
     versions += [f"{name} {version}" for name, version in (machine.get("libraries") or {}).items()]
@@ -130,6 +129,10 @@ def number(value: float | None, digits: int = 3) -> str:
     if whole:
         return f"{value:,.{max(digits - whole, 0)}f}"
     return f"{value:#.{digits}g}"
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from typing import Any
 
@@ -102,10 +101,10 @@ def at_rest(n_connections: int = 10_000_000, width: int = 4000) -> list[Row]:
             net._pass = net._spare = None
             return net
 
-        gc.collect()
+        memory.settle()
         before = memory.resident()
         net, peak = memory.grown(trained)
-        gc.collect()
+        memory.settle()
         after = memory.resident()
         figures: dict[str, Any] = {"bytes_a_connection": net.nbytes / net.n_connections, "ours_peak_mib": peak}
         if before is not None and after is not None:

@@ -23,7 +23,7 @@ def million(n_connections: int, width: int = 1000) -> ng.Network:
     Examples
     --------
     >>> million(5_000, width=20)
-    <Network: 994 neurons, 5001 connections, 784 inputs, 10 outputs>
+    <Network: 994 neurons, 4999 connections, 784 inputs, 10 outputs>
     """
     net = ng.Network(seed=0)
     before = net.add_inputs(784)
