@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output", default="neurograph_bench", metavar="FOLDER", help="where results, table and picture go"
     )
     bench.add_argument("--json", metavar="FILE", help="where the results go, instead of results.json in that folder")
+    bench.add_argument("--update", action="store_true", help="keep the other rows of that file, of the same machine")
     bench.set_defaults(run=_bench)
 
     info = commands.add_parser(

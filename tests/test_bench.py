@@ -147,6 +147,18 @@ def test_results_come_back_as_they_were(tmp_path):
     assert json.loads((tmp_path / "results.json").read_text())["format"] == runner.FORMAT
 
 
+def test_rows_measured_again_take_the_place_of_the_old_ones():
+    def results(machine, *outcomes, quick=False):
+        return runner.Results(machine, list(outcomes), quick)
+
+    tiny, edit = Outcome("tiny", "w", "x", error="E"), Outcome("edit", "w", "x", FIGURES)
+    again = Outcome("tiny", "w", "x", FIGURES)
+    assert results(MACHINE, tiny).updated(results(MACHINE, again, edit)).outcomes == [edit, again]
+    for other in (results(MACHINE | {"cpu": "another"}, again), results(MACHINE, again, quick=True)):
+        with pytest.raises(ng.InvalidValueError, match="another file"):
+            results(MACHINE, tiny).updated(other)
+
+
 @pytest.mark.parametrize(
     "text", ["{}", "[1]", "no json", '{"format": 99}', '{"format": 1, "quick": false, "rows": []}']
 )
@@ -229,7 +241,7 @@ def test_a_peer_that_is_not_installed_is_skipped_by_name(monkeypatch, hurried):
     apart = []
     monkeypatch.setattr(runner, "measure_apart", lambda *row: apart.append(row) or Outcome("c", "w", "a", FIGURES))
     chosen = [case for case in CASES.values() if case.name in ("training", "inference", "connex")]
-    outcomes = runner.run(chosen, QUICK).outcomes
+    outcomes = list(runner.measured(chosen, QUICK))
     skipped = [outcome for outcome in outcomes if outcome.skipped]
     assert len(skipped) == len(outcomes) - len(apart) and len(apart) == 2  # only SciPy needs nothing more
     for outcome in skipped:
@@ -267,7 +279,7 @@ def test_a_row_that_fails_says_so_and_the_others_go_on(monkeypatch, tmp_path, ca
 
     case = cases.Case(lambda: [Row("bad", "x", bad), Row("good", "x", lambda settings: FIGURES)])
     monkeypatch.setattr(runner, "measure_apart", lambda case, number, row, settings: measure("two", row, settings))
-    outcomes = runner.run([case], QUICK).outcomes
+    outcomes = list(runner.measured([case], QUICK))
     assert outcomes[0].error == "AssertionError: outputs differ" and outcomes[1].figures == FIGURES
 
 
@@ -395,6 +407,28 @@ def test_the_command_measures_prints_and_writes(tmp_path, capsys):
     results = runner.Results.load(tmp_path / "out" / "results.json")
     assert results.quick and results.outcomes[0].case == "tiny" and results.machine["threads"] == 1
     assert row in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+
+
+def test_results_are_kept_row_by_row_and_updated(tmp_path, capsys, monkeypatch):
+    figures = iter([FIGURES, FIGURES | {"ratio": 3.0}, FIGURES])
+
+    def measure_apart(case, number, row, settings):
+        got = next(figures, None)
+        if got is None:
+            raise KeyboardInterrupt
+        return Outcome.of(case.name, row, got)
+
+    monkeypatch.setattr(runner, "measure_apart", measure_apart)
+    where = ["--json", str(tmp_path / "all.json"), "--output", str(tmp_path)]
+    assert cli.main(["bench", "rewire", "edit", "deep", "construction", *where]) == 130
+    kept = runner.Results.load(tmp_path / "all.json").outcomes
+    assert [outcome.case for outcome in kept] == ["edit", "rewire", "deep"]
+    figures = iter([FIGURES | {"ratio": 9.0}])
+    assert cli.main(["bench", "rewire", "--update", *where]) == 0
+    kept = runner.Results.load(tmp_path / "all.json").outcomes
+    assert [(outcome.case, outcome.figures["ratio"]) for outcome in kept] == [("edit", 4), ("rewire", 9), ("deep", 4)]
+    assert cli.main(["bench", "rewire", "--update", "--quick", *where]) == 2
+    assert "another file" in capsys.readouterr().err
 
 
 def test_the_command_lists_and_refuses(tmp_path, capsys, monkeypatch):

@@ -6,6 +6,6 @@ its own (`runner`, `child`), with neurograph and its peer in alternating blocks 
 """
 
 from .rows import Bound, Outcome, Row, Settings
-from .runner import run
+from .runner import Results, measured
 
-__all__ = ["Bound", "Outcome", "Row", "Settings", "run"]
+__all__ = ["Bound", "Outcome", "Results", "Row", "Settings", "measured"]

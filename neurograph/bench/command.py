@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from ..errors import InvalidValueError
 from . import machine, picture, report
 from .cases import CASES, choose
 from .rows import Settings
-from .runner import run
+from .runner import Results, measured
 
 __all__ = ["main"]
 
@@ -29,28 +28,29 @@ def main(options: argparse.Namespace) -> int:
         for case in CASES.values():
             print(f"{case.name:<{width}}  {case.about}{' (only by name, or with --all)' if case.long else ''}")
         return 0
-    threads = min(2, os.cpu_count() or 1) if options.threads is None else options.threads
+    threads = min(2, machine.cores()) if options.threads is None else options.threads
     if threads < 1:
         raise InvalidValueError(f"--threads is {threads}; give a whole number above 0")
-    cases = choose(options.cases, options.all)
+    cases, settings = choose(options.cases, options.all), Settings(threads, options.quick, options.data)
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = Settings(threads, options.quick, options.data)
-    print(f"{report.machine_line(machine.describe(threads))}\n\n{report.header()}", flush=True)
-    results = run(
-        cases,
-        settings,
-        measured=lambda outcome: print(report.line(outcome), flush=True),
-        starting=lambda case, row: _progress(f"{case.name}: {row.what}, against {row.against}"),
-    )
+    file = Path(options.json) if options.json else folder / "results.json"
+    results = Results(machine.describe(threads), [], options.quick)
+    earlier = Results.load(file) if options.update and file.exists() else results
+    earlier.updated(results)  # refused now rather than after the first row
+    print(f"{report.machine_line(results.machine)}\n\n{report.header()}", flush=True)
+    for outcome in measured(cases, settings, _progress):
+        results.outcomes.append(outcome)
+        print(report.line(outcome), flush=True)
+        earlier.updated(results).save(file)  # row by row, for a run may be stopped
     _progress("")
-    written = [Path(options.json) if options.json else folder / "results.json", folder / "table.md"]
-    results.save(written[0])
-    text = f"{report.machine_line(results.machine)}\n\n{report.tables(results.outcomes)}\n"
+    whole = earlier.updated(results)
+    written = [file, folder / "table.md"]
+    text = f"{report.machine_line(whole.machine)}\n\n{report.tables(whole.outcomes)}\n"
     written[1].write_text(text, encoding="utf-8")
-    if any(len(points[picture.OURS]) > 1 for points in picture.networks(results.outcomes).values()):
-        written.append(folder / "time_against_density.png")
-        picture.draw(results.outcomes, written[-1])
+    if any(len(points[picture.OURS]) > 1 for points in picture.networks(whole.outcomes).values()):
+        written.append(file.with_suffix(".png"))
+        picture.draw(whole.outcomes, written[-1])
     print(f"\nWritten: {', '.join(map(str, written))}")
     return 0
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from .peers import PEERS
 
-__all__ = ["describe"]
+__all__ = ["cores", "describe"]
 
 OWN = ("numpy", "scipy", "numba", "llvmlite", "networkx")
 VECTORS = ("avx512f", "avx2", "avx", "asimd")  # the widest first, as /proc/cpuinfo calls them
@@ -48,7 +48,7 @@ def describe(threads: int) -> dict[str, Any]:
     return {
         "cpu": _cpu(),
         "vectors": next((v for v in VECTORS if v in (_cpuinfo("flags") or _cpuinfo("Features") or "").split()), None),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "threads": threads,
         "caches": dict(_caches()),
         "memory_gib": _memory(),
@@ -57,6 +57,17 @@ def describe(threads: int) -> dict[str, Any]:
         "libraries": libraries,
         "date": datetime.date.today().isoformat(),
     }
+
+
+def cores() -> int:
+    """Cores that this process may use, which a container can make fewer than the machine has.
+
+    Examples
+    --------
+    >>> cores() > 0
+    True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu() -> str:

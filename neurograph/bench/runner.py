@@ -7,17 +7,17 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import FileFormatError
-from . import machine, peers
+from ..errors import FileFormatError, InvalidValueError
+from . import peers
 from .cases import CASES, Case
 from .rows import Outcome, Row, Settings
 
-__all__ = ["Results", "measure_apart", "run"]
+__all__ = ["Results", "measure_apart", "measured"]
 
 # Each library reads another name.
 THREADS = (
@@ -68,6 +68,31 @@ class Results:
         }
         Path(path).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
+    def updated(self, newer: Results) -> Results:
+        """These results with newer ones in the place of the same rows, all in the order of the table.
+
+        Raises
+        ------
+        InvalidValueError
+            The newer ones are of another machine, or one of both is only a look: their figures do not go together.
+
+        Examples
+        --------
+        >>> old = Results({"cpu": "abacus"}, [Outcome("tiny", "step", "PyTorch", error="E")])
+        >>> new = Results({"cpu": "abacus"}, [Outcome("tiny", "step", "PyTorch", {"ratio": 4.0})])
+        >>> old.updated(new) == new
+        True
+        """
+        for what in ("cpu", "threads", "libraries"):
+            mine, other = self.machine.get(what), newer.machine.get(what)
+            if mine != other:
+                raise InvalidValueError(f"{what} is {other} now and was {mine}; write to another file")
+        if self.quick != newer.quick:
+            raise InvalidValueError("quick figures and others do not go together; write to another file")
+        rows = {(o.case, o.what, o.against): o for o in (*self.outcomes, *newer.outcomes)}
+        order = list(CASES)
+        return Results(newer.machine, sorted(rows.values(), key=lambda o: order.index(o.case)), self.quick)
+
     @classmethod
     def load(cls, path: str | os.PathLike) -> Results:
         """Read what `save` wrote.
@@ -90,34 +115,28 @@ class Results:
             raise FileFormatError(f"{path} holds no results of `neurograph bench` ({error!r})") from error
 
 
-def run(
-    cases: Iterable[Case],
-    settings: Settings,
-    measured: Callable[[Outcome], object] = lambda outcome: None,
-    starting: Callable[[Case, Row], object] = lambda case, row: None,
-) -> Results:
-    """Measure all rows of some cases.
+def measured(
+    cases: Iterable[Case], settings: Settings, say: Callable[[str], object] = lambda text: None
+) -> Iterator[Outcome]:
+    """Measure all rows of some cases, one after the other.
 
     Parameters
     ----------
     cases : iterable of Case
     settings : Settings
-    measured, starting : callable
-        Told of every outcome as it is there, and of every row that begins.
+    say : callable
+        Told what begins.
 
-    Returns
-    -------
-    Results
+    Yields
+    ------
+    Outcome
+        As soon as it is there.
     """
-    outcomes = []
     for case in cases:
         for number, row in enumerate(case.rows()):
-            starting(case, row)
+            say(f"{case.name}: {row.what}, against {row.against or 'nothing'}")
             why = peers.missing(row.needs)
-            outcome = Outcome.of(case.name, row, skipped=why) if why else measure_apart(case, number, row, settings)
-            outcomes.append(outcome)
-            measured(outcome)
-    return Results(machine.describe(settings.threads), outcomes, settings.quick)
+            yield Outcome.of(case.name, row, skipped=why) if why else measure_apart(case, number, row, settings)
 
 
 def measure_apart(case: Case, number: int, row: Row, settings: Settings) -> Outcome:
