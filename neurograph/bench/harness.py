@@ -31,11 +31,11 @@ class Plan:
     Examples
     --------
     >>> Plan(0.01).repeats, Plan(0.2).repeats, Plan(30).repeats, Plan(30).warm
-    (50, 5, 1, 0)
+    (40, 3, 1, 0)
     """
 
     def __init__(self, seconds: float, quick: bool = False):
-        fill = 0.15 if quick else 1.0
+        fill = 0.15 if quick else 0.4
         least = 1 if seconds > 1 else 3
         self.repeats = min(max(round(fill / max(seconds, 1e-9)), least), 50)
         self.warm = 0 if seconds > 1 else 1 if seconds > 0.1 else 2

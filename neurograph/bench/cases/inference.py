@@ -95,7 +95,8 @@ def _products(
 ) -> Callable[[], Any]:
     """A matrix times a vector, or times a matrix (neurons, batch), layer by layer."""
     one = len(X) == 1
-    layers = [(weight, bias if one else bias[:, None]) for weight, bias in layers]
+    # Copied, so that the matrices count as memory of the peer.
+    layers = [(weight.copy(), bias if one else bias[:, None]) for weight, bias in layers]
     x = X[0] if one else np.ascontiguousarray(X.T)
 
     def step() -> np.ndarray:

@@ -102,7 +102,7 @@ def _measure(n: int, n_connections: int, batch: int, heavy: bool, products: int)
             if csr.backend() != "c":
                 raise RuntimeError(f"flydnet multiplies by {csr.backend()} here, not by its C kernel")
             starts = np.searchsorted(target, np.arange(n + 1)).astype(np.int64)
-            matrix = csr.CSR(weight, source.astype(np.int32), starts, (n, n))
+            matrix = csr.CSR(weight.copy(), source.astype(np.int32), starts, (n, n))
             x = np.ascontiguousarray(X.T)
 
             def step() -> np.ndarray:

@@ -22,7 +22,8 @@ def main(work: dict[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Seconds: "first" to the first step, "step" of a plain one, "edits" of an edit with the step that follows.
+        Seconds: "first" to the first step, "step" of a plain one, "edits" of an edit with the step that follows; and
+        "peak_mib", by how much the process grew after its imports.
     """
     import connex as cnx
     import equinox as eqx
@@ -30,6 +31,7 @@ def main(work: dict[str, Any]) -> dict[str, Any]:
     import jax.numpy as jnp
     import optax
 
+    before = peak_mib()
     x, y = jnp.array(work["X"], jnp.float32), jnp.array(work["Y"])
     graph = {int(source): targets for source, targets in work["graph"].items()}
     adam = optax.adam(1e-3)
@@ -67,7 +69,18 @@ def main(work: dict[str, Any]) -> dict[str, Any]:
         model = cnx.edit(model).remove_edges([tuple(pair)]).build(key=jax.random.key(1))
         model, state = step(model, fresh(model))
         edits.append(time.perf_counter() - start)
-    return {"first": first, "step": sorted(plain)[len(plain) // 2], "edits": edits}
+    after = peak_mib()
+    grown = None if before is None or after is None else after - before
+    return {"first": first, "step": sorted(plain)[len(plain) // 2], "edits": edits, "peak_mib": grown}
+
+
+def peak_mib() -> float | None:
+    """The most that this process ever had in memory; None outside Linux."""
+    try:
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM:"))
+    except OSError:
+        return None
 
 
 if __name__ == "__main__":

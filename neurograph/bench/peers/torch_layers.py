@@ -73,6 +73,7 @@ def csr(layers: Layers, by_hand: bool) -> Any:
     class Layer(torch.nn.Module):
         def __init__(self, weight: Any, bias: np.ndarray):
             super().__init__()
+            weight = weight.copy()
             turned = weight.copy()
             turned.data = np.arange(weight.nnz)
             turned = turned.tocsc()
