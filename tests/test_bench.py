@@ -388,6 +388,7 @@ def test_graphs_are_what_their_rows_say():
     pairs = {(s, t) for s, targets in connex.adjacency(small).items() for t in targets}
     every = small.connections
     assert pairs == set(zip(every.source.tolist(), every.target.tolist(), strict=True)) and len(pairs) == 500
+    assert set(connex.removable(small)) < pairs
     assert edits.million(5000, width=20).n_connections == pytest.approx(5000, abs=10)
 
 

@@ -112,11 +112,11 @@ def adjacency(net: ng.Network) -> dict[int, list[int]]:
 
 
 def removable(net: ng.Network, seed: int = 0) -> list[tuple[int, int]]:
-    """Connections in random order, each between a neuron that feeds others too and one that others feed too."""
+    """Connections in random order, each from a neuron that feeds others too to one that others feed too."""
     every = net.connections
     ends = np.stack([every.source, every.target], axis=1)
     out, into = np.bincount(every.source), np.bincount(every.target)
-    kept = ends[(out[every.source] > 20) & (into[every.target] > 20)]
+    kept = ends[(out[every.source] > 3) & (into[every.target] > 3)]
     return [(int(s), int(t)) for s, t in np.random.default_rng(seed).permutation(kept)]
 
 
