@@ -71,6 +71,27 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--backend", default="auto", choices=("auto", "cpu", "reference"), help="what runs the networks")
     demo.set_defaults(run=_demo)
 
+    bench = commands.add_parser(
+        "bench",
+        parents=[common],
+        help="measure this machine: neurograph beside the tools that people use",
+        description="Measure neurograph beside the tools that people use, on this machine. Prints a table; writes it, "
+        "the results as JSON and a picture of time against density. A tool that is not installed is skipped. Leave "
+        "the machine alone meanwhile.",
+    )
+    bench.add_argument("cases", nargs="*", metavar="CASE", help="what to measure; the main table when none is named")
+    bench.add_argument("--list", action="store_true", help="show the cases, and measure nothing")
+    bench.add_argument("--all", action="store_true", help="every case, those that take many minutes as well")
+    bench.add_argument("--quick", action="store_true", help="fewer and shorter repeats: a look, no result")
+    bench.add_argument("--threads", type=int, metavar="N", help="threads for each side (default: 2, or 1 on one core)")
+    bench.add_argument("--data", metavar="FOLDER", help="where data sets are that the package does not have")
+    bench.add_argument(
+        "--output", default="neurograph_bench", metavar="FOLDER", help="where results, table and picture go"
+    )
+    bench.add_argument("--json", metavar="FILE", help="where the results go, instead of results.json in that folder")
+    bench.add_argument("--update", action="store_true", help="keep the other rows of that file, of the same machine")
+    bench.set_defaults(run=_bench)
+
     info = commands.add_parser(
         "info",
         parents=[common],
@@ -86,6 +107,12 @@ def _demo(options: argparse.Namespace) -> int:
 
     demo.run(epochs=options.epochs, seed=options.seed, output=options.output, backend=options.backend)
     return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from .bench import command
+
+    return command.main(options)
 
 
 def _info(options: argparse.Namespace) -> int:

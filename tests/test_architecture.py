@@ -38,12 +38,14 @@ ALLOWED = {
     "plot": {"network"},
     "datasets": set(),
     "demo": {*UPPER, "network"},
-    "cli": {*UPPER, "network", "demo"},
+    "bench": {*UPPER, "network", "union"},
+    "cli": {*UPPER, "network", "demo", "bench"},
     "testing": {"network"},
 }
 EVERYBODY = {"errors", "functions", "checks"}
 HEAVY = {"numba", "llvmlite", "cupy", "networkx", "matplotlib", "torch", "sklearn", "neat", "scipy", "tqdm"}
 HEAVY |= {"safetensors", "pandas", "pyarrow", "onnx", "onnxruntime"}
+HEAVY |= {"sparselab", "flydnet", "sparse_dot_mkl", "connex", "jax", "equinox", "optax"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

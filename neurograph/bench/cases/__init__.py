@@ -1,0 +1,101 @@
+"""The table of cases: what `neurograph bench` can measure, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ...errors import UnknownNameError
+from ..rows import Row
+from . import (
+    challenge,
+    connex,
+    construction,
+    deep,
+    edits,
+    fields,
+    inference,
+    loops,
+    products,
+    set_network,
+    start,
+    training,
+    union,
+)
+
+__all__ = ["CASES", "Case", "choose"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Rows that belong together.
+
+    Attributes
+    ----------
+    rows : callable
+        Makes the rows, of any size; without arguments, of the size that is reported.
+    long : bool
+        Whether it runs only when it is named, or with ``--all``.
+    """
+
+    rows: Callable[..., list[Row]]
+    long: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called on the command line."""
+        return self.rows.__name__
+
+    @property
+    def about(self) -> str:
+        """One line on what it measures."""
+        return (self.rows.__doc__ or "").strip().splitlines()[0]
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case(training.training),
+        Case(training.training_512, long=True),
+        Case(inference.inference),
+        Case(products.irregular_product),
+        Case(edits.edit),
+        Case(edits.rewire),
+        Case(connex.connex),
+        Case(training.tiny),
+        Case(deep.deep),
+        Case(challenge.challenge),
+        Case(set_network.set_network, long=True),
+        Case(set_network.fifty_million, long=True),
+        Case(construction.construction),
+        Case(construction.at_rest),
+        Case(start.import_time),
+        Case(start.first_use),
+        Case(fields.shared_parameters, long=True),
+        Case(fields.growing_circles, long=True),
+        Case(union.union, long=True),
+        Case(loops.recurrent, long=True),
+        Case(loops.larva, long=True),
+        Case(loops.bptt_memory, long=True),
+    )
+}
+
+
+def choose(names: Iterable[str] = (), everything: bool = False) -> list[Case]:
+    """The cases that are named, in the order of the table; without names, those that are not long, or all.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no case of a name.
+
+    Examples
+    --------
+    >>> [case.name for case in choose(["tiny", "edit"])]
+    ['edit', 'tiny']
+    """
+    names = set(names)
+    unknown = sorted(names - set(CASES))
+    if unknown:
+        raise UnknownNameError(f"There is no case {unknown[0]!r}. Known: {', '.join(CASES)}.")
+    return [case for case in CASES.values() if (case.name in names if names else everything or not case.long)]
