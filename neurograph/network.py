@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from .graph.graph import HIDDEN, INPUT, Graph
 from .graph.sharing import Sharing, distinct
 from .graph.tables import Table
 from .graph.views import Connection, Connections, Group, Neuron, column_of
+from .locks import process_lock
 from .names import Names
 from .plan import Plan, lower
 from .sampling import draw_pairs
@@ -34,7 +34,7 @@ from .schedule import Schedule
 from .sequences import State
 
 # A pass reuses the memory of the pass before, so only one Python thread at a time may be between running and reading.
-ONE_PASS = threading.RLock()
+ONE_PASS = process_lock()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ ALLOWED = {
     "sampling": {"schedule", "graph"},
     "wiring": {"graph"},
     "checks": set(),
+    "locks": set(),
     "names": set(),
     "graph": set(),
     "schedule": {"graph"},
@@ -41,7 +42,7 @@ ALLOWED = {
     "cli": {*UPPER, "network", "demo"},
     "testing": {"network"},
 }
-EVERYBODY = {"errors", "functions", "checks"}
+EVERYBODY = {"errors", "functions", "checks", "locks"}
 HEAVY = {"numba", "llvmlite", "cupy", "networkx", "matplotlib", "torch", "sklearn", "neat", "scipy", "tqdm"}
 HEAVY |= {"safetensors", "pandas", "pyarrow", "onnx", "onnxruntime"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numba
 import numpy as np
 
 from ...plan import MEAN, Plan
 from ..state import State
-from . import kernels
-from .updates import adam, one_at_a_time, rmsprop, sgd
+from . import kernels, threads
+from .threads import one_at_a_time
+from .updates import adam, rmsprop, sgd
 
 __all__ = ["Pass", "adam", "backward", "forward", "rmsprop", "sgd"]
 
@@ -150,7 +150,7 @@ def forward(
             kernels.clear(z, 0, run.history * n)
         kernels.to_panels(X, plan.inputs, acts, run.history * n, n, True)
         kernels.forward(
-            plan.rows, plan.offsets, plan.incoming_work, plan.part_rows, plan.part_bounds, numba.get_num_threads(),
+            plan.rows, plan.offsets, plan.incoming_work, plan.part_rows, plan.part_bounds, threads.count(),
             steps, run.history, n, plan.n_special,
             graph.incoming.start, graph.incoming.length, graph.unrolled().incoming, slot, graph.connections["delay"],
             weight, neurons["activation"],
@@ -190,7 +190,7 @@ def backward(
             delta[:, ends * n :] = 0 if later is None else later
             special[:, ends * plan.n_special :] = 0
         run._first_delta = kernels.backward(
-            plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, numba.get_num_threads(),
+            plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, threads.count(),
             run.steps, run.history, n, plan.n_special, columns, add, constant_state, graph.outgoing.start,
             graph.outgoing.length, graph.unrolled().outgoing, graph.outgoing.slot, graph.connections["delay"],
             graph.incoming.length, graph.connections["weight"], graph.connections["grad"], neurons["activation"],

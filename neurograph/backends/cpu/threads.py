@@ -1,0 +1,39 @@
+"""How many threads a kernel may use, and whose turn it is."""
+
+from __future__ import annotations
+
+import os
+
+import numba
+
+from ...locks import process_lock
+
+# numba's simplest threading layer aborts the process when two Python threads are in parallel regions, of any kernels.
+one_at_a_time = process_lock()
+_orphaned = False
+
+
+def count() -> int:
+    """Threads for the next kernel: as many as numba is set to, one where a parallel region would end the process.
+
+    GNU OpenMP does not survive a fork: numba kills a child that enters a parallel region if the parent had started its
+    threads. Such a child runs everything in its one thread. A kernel told to use one never enters such a region.
+
+    Examples
+    --------
+    >>> count() >= 1
+    True
+    """
+    return 1 if _orphaned else numba.get_num_threads()
+
+
+def _after_fork() -> None:
+    global _orphaned
+    try:
+        _orphaned = _orphaned or numba.threading_layer() == "omp"
+    except ValueError:  # no threads were started
+        pass
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
