@@ -59,10 +59,15 @@ class Parameters:
         """An aligned column of the same table; zeros when first asked for, and for every new connection."""
         return self._table.add_column(name, self.value.dtype)
 
+    @property
+    def any_frozen(self) -> bool:
+        """Whether some values may have been frozen; `holding_frozen` keeps those that are."""
+        return "frozen" in self._table
+
     @contextmanager
     def holding_frozen(self) -> Iterator[None]:
         """Whatever an update rule does inside, frozen values are what they were."""
-        if "frozen" not in self._table:
+        if not self.any_frozen:
             yield
             return
         frozen = np.flatnonzero(self._table["frozen"])
@@ -622,7 +627,7 @@ class Network:
         self._require_outputs()
         if batch_size is not None:
             checks.whole("batch_size", batch_size, 1)
-        result, after = self._run(X, batch_size, state, lambda run: run.outputs, return_state)
+        result, after = self._run(X, batch_size, state, _outputs, return_state)
         return (result, after) if return_state else result
 
     __call__ = predict
@@ -721,52 +726,60 @@ class Network:
             The loss, a mean over the batch and over the steps that count.
         """
         measure = losses.get(loss)
-        X = self.check_inputs(X)
-        self._require_outputs()
-        flat = X.ndim == 2
-        for name, value in (("truncate", truncate), ("recompute", recompute)):
-            if value is not None and not isinstance(value, bool):
-                checks.whole(name, value, 1)
-        require(not flat or mask is None, "a mask is for sequences; give X a time axis, or leave the mask out")
-        rows: dict[str, Any] = {}
+        named = measure in losses.LOSSES.values()
+        rows = targets = Y
+        compared: Any = None
 
         def measured(outputs: np.ndarray) -> tuple[float, np.ndarray]:
-            if flat:
-                rows["outputs"], rows["targets"] = outputs[:, 0], Y
+            nonlocal rows
+            rows = outputs[:, 0] if compared is None else outputs[compared.sample, compared.step]
+            if named:
+                value, gradient = measure(rows, targets)
             else:
-                rows["outputs"], rows["targets"] = outputs[sample, step], targets
-            with np.errstate(all="ignore"):  # a diverged network is reported by its loss, not by warnings
-                value, gradient = measure(rows["outputs"], rows["targets"])
-            gradient = np.asarray(gradient, self.dtype)
-            if flat:
+                with np.errstate(all="ignore"):  # a diverged network is reported by its loss, not by warnings
+                    value, gradient = measure(rows, targets)
+                gradient = np.asarray(gradient, self.dtype)
+            if compared is None:
                 return value, gradient[:, None]
             everywhere = np.zeros(outputs.shape, self.dtype)
-            everywhere[sample, step] = gradient
+            everywhere[compared.sample, compared.step] = gradient
             return value, everywhere
 
-        plan = self.plan
-        if not flat:
-            # A sequence runs in the memory of the last pass, which two long ones would double, so what the loss may
-            # refuse is refused before. A loss by name may be tried on zeros.
-            shape = len(X), X.shape[1], self.n_outputs
-            sample, step, targets = sequences.compared(shape, Y, mask, losses.takes_labels(measure))
-            if measure in losses.LOSSES.values():
-                measure(np.zeros((len(sample), self.n_outputs), self.dtype), targets)
         with ONE_PASS:
-            self._spread()
+            plan = self.plan
+            flat = plan.history == 0
+            X = checks.inputs(X, len(plan.inputs), self.dtype, not flat)
+            self._require_outputs()
+            for name, number in (("truncate", truncate), ("recompute", recompute)):
+                if number is not None and not isinstance(number, bool):
+                    checks.whole(name, number, 1)
+            if flat:
+                require(mask is None, "a mask is for sequences; give X a time axis, or leave the mask out")
+                X = X[:, None]
+            else:
+                shape = len(X), X.shape[1], len(plan.outputs)
+                compared = sequences.compared(shape, Y, mask, losses.takes_labels(measure))
+                targets = compared.targets
             raw = None if state is None else state.to_slots(self.graph, len(X), plan)
+            samples, large = sequences.fitting(self.backend, plan, X, truncate, recompute, self._pass)
             reuse = self._spare  # if the loss refuses Y, the last pass is still what it was
-            if not flat:
+            if large or not flat:
+                # Two long sequences, or large batches, would take twice the memory: run in that of the last pass. So
+                # what the loss may refuse is refused before; a loss by name may be tried on zeros.
+                if named:
+                    count = len(X) if compared is None else len(compared.sample)
+                    measure(np.zeros((count, len(plan.outputs)), self.dtype), targets)
                 reuse, self._spare, self._pass = self._pass, None, None
-            loss_value, run = sequences.backward(
-                self.backend, plan, X[:, None] if flat else X, raw, measured, truncate, recompute, reuse
+            self._spread()
+            value, run, whole = sequences.backward(
+                self.backend, plan, X, raw, measured, truncate, recompute, reuse, samples
             )
             self._spare = self._pass
-            self._passed(run, run.steps == (1 if flat else X.shape[1]), flat)
-            self.last_outputs, self.last_targets = rows["outputs"], rows["targets"]
+            self._passed(run, whole, flat)
+            self.last_outputs, self.last_targets = rows, targets
             self.graph.weights.collect()
             self.graph.biases.collect()
-        return float(loss_value)
+        return float(value)
 
     def compile(self) -> None:
         """Compile the kernels of the backend now, rather than at first use; they are cached on disk."""
@@ -783,10 +796,12 @@ class Network:
         """The blocks that an optimizer updates: weights, and biases."""
         blocks = []
         for sharing in (self.graph.weights, self.graph.biases):
-            for name, table in ((sharing.value, sharing.tenants), (f"shared {sharing.value}", sharing.table)):
-                everybody_shares = table is sharing.tenants and sharing.n_tied == len(table)
-                if len(table) and not everybody_shares:
-                    blocks.append(Parameters(name, table[sharing.value], table[sharing.grad], table))
+            own, shared = sharing.tenants, sharing.table
+            if len(own) and sharing.n_tied < len(own):
+                blocks.append(Parameters(sharing.value, own[sharing.value], own[sharing.grad], own))
+            if len(shared):
+                name = f"shared {sharing.value}"
+                blocks.append(Parameters(name, shared[sharing.value], shared[sharing.grad], shared))
         return blocks
 
     @property
@@ -1054,18 +1069,19 @@ class Network:
         want_state: bool = False,
     ) -> tuple[np.ndarray, State | None]:
         """Run X forward; what ``read`` takes from the passes, and the state after the last step if it is wanted."""
-        X = self.check_inputs(X)
-        flat, plan = X.ndim == 2, self.plan
         with ONE_PASS:
+            plan = self.plan
+            remembers = plan.history > 0
+            X = checks.inputs(X, len(plan.inputs), self.dtype, remembers)
             self._spread()
             raw = None if state is None else state.to_slots(self.graph, len(X), plan)
-            steps = X[:, None] if flat else X
+            steps = X if remembers else X[:, None]
             result, raw, run, whole = sequences.predict(
                 self.backend, plan, steps, raw, batch_size, self._pass, read, want_state
             )
-            self._passed(run, whole, flat)
+            self._passed(run, whole, not remembers)
         after = State.of(self.graph, raw) if want_state and raw is not None else None
-        return result[:, 0] if flat else result, after
+        return result if remembers else result[:, 0], after
 
     def _passed(self, run: Any, whole: bool, flat: bool = True) -> None:
         self._pass, self._pass_whole, self._pass_flat = run, whole, flat
@@ -1093,6 +1109,10 @@ def _distinct(slots: np.ndarray) -> np.ndarray:
 
 def _repeat(slots: np.ndarray) -> bool:
     return len(slots) > 1 and bool(np.bincount(slots).max() > 1)
+
+
+def _outputs(run: Any) -> np.ndarray:
+    return run.outputs
 
 
 def _is_single(member: Any) -> bool:

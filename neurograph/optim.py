@@ -53,9 +53,13 @@ class Optimizer(ABC):
         """
         done = net.counters.get(self._name, 0)
         lr = self._learning_rate(done)
+        backend = net.backend
         for block in net.parameters():
+            if not block.any_frozen:
+                self._update(backend, block, done + 1, lr)
+                continue
             with block.holding_frozen():
-                self._update(net.backend, block, done + 1, lr)
+                self._update(backend, block, done + 1, lr)
         net.counters[self._name] = done + 1
 
     @abstractmethod

@@ -14,7 +14,7 @@ from ..plan import MEAN, SPECIAL, Plan
 from .state import State
 from .updates import adam, rmsprop, sgd
 
-__all__ = ["Pass", "adam", "backward", "forward", "rmsprop", "sgd"]
+__all__ = ["Pass", "adam", "backward", "footprint", "forward", "rmsprop", "sgd"]
 
 PRODUCT, MAX, _, MAXABS, MEDIAN = SPECIAL
 
@@ -29,6 +29,11 @@ class Pass:
         self.delta = np.zeros((steps, *shape[1:]), plan.graph.dtype)
         self._plan = plan
         self.differentiated = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what the pass keeps."""
+        return self.y.nbytes + self.v.nbytes + self.delta.nbytes
 
     @property
     def outputs(self) -> np.ndarray:
@@ -51,6 +56,11 @@ class Pass:
     def error(self, slot: int) -> np.ndarray:
         """(batch,), at the first step."""
         return self.delta[0, slot].copy()
+
+
+def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
+    """Bytes that a pass takes, with its gradients if they are to ``keep``."""
+    return (4 if keep else 3) * (plan.history + steps) * plan.graph.neurons.size * batch * plan.graph.dtype.itemsize
 
 
 def forward(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import numba
 
@@ -29,10 +30,8 @@ def count() -> int:
 
 def _after_fork() -> None:
     global _orphaned
-    try:
+    with suppress(ValueError):  # no threads were started
         _orphaned = _orphaned or numba.threading_layer() == "omp"
-    except ValueError:  # no threads were started
-        pass
 
 
 if hasattr(os, "register_at_fork"):
