@@ -21,12 +21,12 @@ import math
 from functools import partial
 from typing import NamedTuple
 
-import llvmlite.binding
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from ...functions.activations import ACTIVATIONS, EXP_LIMIT, LELU_SLOPE, LOG_FLOOR, SELU_ALPHA, SELU_SCALE
@@ -40,10 +40,12 @@ parallel_jit = partial(jit, parallel=True)
 
 
 def _register_bytes() -> int:
-    features = llvmlite.binding.get_host_cpu_features()
-    if features.get("avx512f"):
+    # What numba compiles for: the host, or what NUMBA_CPU_FEATURES, NUMBA_CPU_NAME and NUMBA_ENABLE_AVX say.
+    given = numba.config.CPU_FEATURES
+    features = (get_host_cpu_features() if given is None else given).split(",")
+    if "+avx512f" in features:
         return 64
-    return 32 if features.get("avx2") else 16
+    return 32 if "+avx2" in features else 16
 
 
 REGISTER_BYTES = _register_bytes()
