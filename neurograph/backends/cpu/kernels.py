@@ -88,7 +88,7 @@ class _Emit:
         suffix = f"v{self.width}f{32 if dtype == types.float32 else 64}"
         # llvmlite's declare_intrinsic does not name vector types, so the intrinsics are declared by hand.
         declare = partial(cgutils.get_or_insert_function, builder.module)
-        self._fma = declare(ir.FunctionType(self.vector, [self.vector] * 3), f"llvm.fma.{suffix}")
+        self._fma = declare(ir.FunctionType(self.vector, [self.vector] * 3), f"llvm.fmuladd.{suffix}")
         self._sum = declare(
             ir.FunctionType(self.scalar, [self.scalar, self.vector]), f"llvm.vector.reduce.fadd.{suffix}"
         )
