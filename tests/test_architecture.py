@@ -20,6 +20,7 @@ ALLOWED = {
     "wiring": {"graph"},
     "checks": set(),
     "locks": set(),
+    "jit": set(),
     "memory": set(),
     "names": set(),
     "graph": set(),
@@ -43,7 +44,7 @@ ALLOWED = {
     "cli": {*UPPER, "network", "demo"},
     "testing": {"network"},
 }
-EVERYBODY = {"errors", "functions", "checks", "locks"}
+EVERYBODY = {"errors", "functions", "checks", "locks", "jit"}
 HEAVY = {"numba", "llvmlite", "cupy", "networkx", "matplotlib", "torch", "sklearn", "neat", "scipy", "tqdm"}
 HEAVY |= {"safetensors", "pandas", "pyarrow", "onnx", "onnxruntime"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -128,15 +129,14 @@ def test_the_picture_has_no_circle():
 
 
 def test_numba_has_two_homes():
-    """Compiled code lives in backends/cpu and, for graph algorithms, in graph/compiled.py."""
+    """Compiled code lives in backends/cpu and, for graph algorithms, in graph/compiled.py; jit.py compiles it."""
     homes = {
         str(path.relative_to(PACKAGE))
         for path in MODULES
         if any(name.split(".")[0] in ("numba", "llvmlite") for name, _ in imports(path))
     }
-    strangers = {h for h in homes if not h.startswith("backends/cpu/") and h != "graph/compiled.py"}
-    assert not strangers
-    assert "graph/compiled.py" in homes and any(h.startswith("backends/cpu/") for h in homes)
+    assert {h for h in homes if not h.startswith("backends/cpu/")} <= {"jit.py", "graph/compiled.py"}
+    assert "jit.py" in homes and any(h.startswith("backends/cpu/") for h in homes)
 
 
 def test_cupy_is_nowhere_yet():
@@ -148,7 +148,7 @@ def test_heavy_libraries_are_imported_inside_functions():
     """Only numba's two homes and the optional pictures may name one at the top."""
     for path in MODULES:
         relative = str(path.relative_to(PACKAGE))
-        if relative.startswith(("backends/", "plot/")) or relative == "graph/compiled.py":
+        if relative.startswith(("backends/", "plot/")) or relative in ("graph/compiled.py", "jit.py"):
             continue
         top = {name.split(".")[0] for name, at_top in imports(path) if at_top}
         assert not top & HEAVY, f"{relative} imports {sorted(top & HEAVY)} at the top"

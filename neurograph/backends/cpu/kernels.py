@@ -31,11 +31,10 @@ from numba.extending import intrinsic
 
 from ...functions.activations import ACTIVATIONS, EXP_LIMIT, LELU_SLOPE, LOG_FLOOR, SELU_ALPHA, SELU_SCALE
 from ...functions.aggregations import AGGREGATIONS
+from ...jit import njit
 
 # Sums may be reassociated; NaN and infinity keep their meaning.
-jit = partial(
-    numba.njit, cache=True, nogil=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "afn", "reassoc"}
-)
+jit = partial(njit, nogil=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "afn", "reassoc"})
 parallel_jit = partial(jit, parallel=True)
 
 

@@ -13,6 +13,7 @@ from functools import partial
 import numba
 import numpy as np
 
+from ...jit import njit
 from . import threads
 from .threads import one_at_a_time
 
@@ -20,8 +21,7 @@ from .threads import one_at_a_time
 # error_model="numpy": a division that might raise ZeroDivisionError is not vectorised (Adam: 2.8 ms against 0.3 ms).
 # All jit options and every function that these kernels call stay in this file: numba's cache sees no change elsewhere.
 _jit = partial(
-    numba.njit,
-    cache=True,
+    njit,
     nogil=True,
     error_model="numpy",
     fastmath={"nsz", "arcp", "contract", "afn", "reassoc"},
