@@ -26,15 +26,12 @@ from .graph.graph import HIDDEN, INPUT, Graph
 from .graph.sharing import Sharing, distinct
 from .graph.tables import Table
 from .graph.views import Connection, Connections, Group, Neuron, column_of
-from .locks import process_lock
+from .locks import ALONE, alone
 from .names import Names
 from .plan import Plan, lower
 from .sampling import draw_pairs
 from .schedule import Schedule
 from .sequences import State
-
-# A pass reuses the memory of the pass before, so only one Python thread at a time may be between running and reading.
-ONE_PASS = process_lock()
 
 
 @dataclass(frozen=True)
@@ -187,12 +184,14 @@ class Network:
         self.mark_outputs(group)
         return group
 
+    @alone
     def mark_outputs(self, neurons: Any) -> None:
         """Make existing neurons (inputs as well) outputs too: their columns follow those that are there."""
         slots = self._slots(neurons)
         self.graph.mark_outputs(slots)
         self._changed_neurons()
 
+    @alone
     def connect(
         self, sources: Any, targets: Any, density: float = 1.0, weight: Any = "he", delay: int = 0
     ) -> Connections | Connection:
@@ -233,6 +232,7 @@ class Network:
             return self._add_pairs(source, target, checks.integers(delay, "delay"), weight)[0]
         return self._draw(source, target, lambda absent: round(density * absent), weight, delay, self.rng)
 
+    @alone
     def grow(
         self,
         sources: Any,
@@ -263,6 +263,7 @@ class Network:
         source, target = self._slots(sources), self._slots(targets)
         return self._draw(source, target, lambda absent: min(int(count), absent), weight, delay, rng or self.rng)
 
+    @alone
     def add_connections(
         self, source_ids: Any, target_ids: Any, weight: Any = "he", delay: Any = 0, parameter: Any = None
     ) -> Connections:
@@ -308,6 +309,7 @@ class Network:
     # -- look up -------------------------------------------------------------------------------------------------------
 
     @property
+    @alone
     def neurons(self) -> Group:
         """All neurons, by ascending id."""
         return Group(self, self.graph.neurons["id"][self.graph.neurons.live_by_id()])
@@ -323,6 +325,7 @@ class Network:
         return Group(self, self.graph.neurons["id"][self.graph.outputs])
 
     @property
+    @alone
     def connections(self) -> Connections:
         """All connections, by ascending id."""
         return Connections(self, self.graph.connections.live_by_id())
@@ -333,6 +336,7 @@ class Network:
         return MappingProxyType(self._groups)
 
     @property
+    @alone
     def homes(self) -> list[Group]:
         """The neurons of each ``add_...`` call that are still there: the layers of a layered network."""
         order = self.graph.neurons.live_by_id()
@@ -357,6 +361,7 @@ class Network:
         slot = self._slots(id)[0]
         return Neuron(self, slot, self.graph.neurons["id"][slot])
 
+    @alone
     def connection(self, source: Any, target: Any, delay: int = 0) -> Connection:
         """The connection between two neurons.
 
@@ -372,10 +377,12 @@ class Network:
             )
         return Connection(self, slot, self.graph.connections["id"][slot])
 
+    @alone
     def has_connection(self, source: Any, target: Any, delay: int = 0) -> bool:
         """Whether two neurons are connected."""
         return self._find(source, target, delay) >= 0
 
+    @alone
     def group(self, members: Any, name: str | None = None) -> Group:
         """Make a group of neurons, ids or groups; with a name it is kept in `groups`."""
         ids = self.ids_of(members)
@@ -427,6 +434,7 @@ class Network:
 
     # -- edit ----------------------------------------------------------------------------------------------------------
 
+    @alone
     def prune(self, connections: Connections | Connection) -> int:
         """Remove connections; returns how many.
 
@@ -446,6 +454,7 @@ class Network:
             self._schedule.remove_connections()
         return len(slots)
 
+    @alone
     def order_inputs(self, neurons: Any) -> None:
         """Say which input holds which column of X: all inputs, in the new order."""
         slots = self._slots(neurons)
@@ -456,6 +465,7 @@ class Network:
         self.graph.inputs = slots
         self._changed_neurons()
 
+    @alone
     def remove_neurons(self, neurons: Any) -> int:
         """Remove neurons with all their connections; they leave every group. Returns how many."""
         slots = self._slots(neurons)
@@ -467,6 +477,7 @@ class Network:
             self._changed_neurons()
         return len(slots)
 
+    @alone
     def tie(self, members: Connections | Group, labels: Any, average: bool = False) -> None:
         """Let the weights of connections, or the biases of neurons, share parameters.
 
@@ -511,6 +522,7 @@ class Network:
             slots, labels = distinct, labels[first]
         sharing.tie(slots, labels, bool(average))
 
+    @alone
     def untie(self, members: Connections | Group) -> None:
         """Give connections, or the biases of neurons, parameters of their own, with the values that they shared.
 
@@ -519,18 +531,22 @@ class Network:
         sharing, slots = self._sharing_of(members, "untie")
         sharing.untie(_distinct(slots))
 
+    @alone
     def set_weight(self, slots: np.ndarray, value: Any, column: str = "weight") -> None:
         """Set the weights (or another column) of connection slots, through their parameters: a number, or one each."""
         self.graph.weights.write(column, slots, checks.column(value, len(slots), self.dtype, column))
 
+    @alone
     def freeze(self, slots: np.ndarray, value: Any) -> None:
         """Say which connection slots keep their weights whatever an optimizer does: a bool, or one each."""
         self.graph.weights.write("frozen", slots, checks.flags(value, len(slots), "frozen"))
 
+    @alone
     def freeze_bias(self, slots: np.ndarray, value: Any) -> None:
         """Say which neuron slots keep their biases whatever an optimizer does: a bool, or one each."""
         self.graph.biases.write("frozen", slots, checks.flags(value, len(slots), "bias_frozen"))
 
+    @alone
     def set_bias(self, slots: np.ndarray, value: Any, column: str = "bias") -> None:
         """Set the biases of neuron slots (or their gradients), through their parameters: a number, or one each."""
         values = checks.column(value, len(slots), self.dtype, column)
@@ -540,6 +556,7 @@ class Network:
         )
         self.graph.biases.write(column, slots, values)
 
+    @alone
     def set_activation(self, slots: np.ndarray, value: Any) -> None:
         """Set the activations of neuron slots: one, or one each."""
         self._refuse_inputs(slots, "an activation")
@@ -547,18 +564,21 @@ class Network:
         self._set_activation(slots, parsed)
         self._changed_neurons()
 
+    @alone
     def set_aggregation(self, slots: np.ndarray, value: Any) -> None:
         """Set the aggregations of neuron slots: one, or one each."""
         self._refuse_inputs(slots, "an aggregation")
         self.graph.neurons["aggregation"][slots] = column_of(value, len(slots), aggregations.parse, "aggregation")
         self._changed_neurons()
 
+    @alone
     def set_time_constant(self, slots: np.ndarray, value: Any) -> None:
         """Set the time constants of neuron slots: one, or one each."""
         self._refuse_inputs(slots, "a time_constant")
         self.graph.neurons["time_constant"][slots] = checks.time_constants(value, len(slots), self.dtype)
         self._changed_neurons()
 
+    @alone
     def initialize(self, connections: Connections | None = None, weight: Any = "he") -> None:
         """Draw weights anew, by the fan-in and fan-out that the graph has now; of all connections by default."""
         slots = (self.connections if connections is None else connections).slots
@@ -579,11 +599,13 @@ class Network:
         return backends.get_backend(self.backend_name)
 
     @property
+    @alone
     def schedule(self) -> Schedule:
         """The dependency-free batches, as tight as the graph allows."""
         return self._scheduled().tighten()
 
     @property
+    @alone
     def plan(self) -> Plan:
         """What a backend runs; print it to see generations, widths and bytes."""
         schedule = self._scheduled()
@@ -673,7 +695,7 @@ class Network:
         checks.whole("max_steps", max_steps, 1)
         X = checks.inputs(X, self.n_inputs, self.dtype)
         self._require_outputs()
-        with ONE_PASS:
+        with ALONE:
             self._spread()
             run, taken, change = sequences.settle(self.backend, self.plan, X, steps, tolerance, max_steps)
             self._passed(run, False)
@@ -745,7 +767,7 @@ class Network:
             everywhere[compared.sample, compared.step] = gradient
             return value, everywhere
 
-        with ONE_PASS:
+        with ALONE:
             plan = self.plan
             flat = plan.history == 0
             X = checks.inputs(X, len(plan.inputs), self.dtype, not flat)
@@ -809,6 +831,7 @@ class Network:
         """The backend's record of the last pass, or None."""
         return self._pass
 
+    @alone
     def read_last_pass(self, what: str, slot: int) -> np.ndarray:
         """``output`` or ``error`` of a neuron slot in the last pass, shape (batch,), or (batch, time) for sequences."""
         require(self._pass is not None, "no pass was made yet; call predict or backward first")
@@ -836,6 +859,7 @@ class Network:
             return np.zeros_like(output)
         return self._pass.error(slot)
 
+    @alone
     def first_nonfinite(self) -> tuple[int, str] | None:
         """The first neuron, in schedule order, whose last output is not finite: (id, name of a group of it or "")."""
         if self._pass is None:
@@ -848,6 +872,7 @@ class Network:
 
     # -- keep ----------------------------------------------------------------------------------------------------------
 
+    @alone
     def save(self, path: str | os.PathLike) -> None:
         """Write the network with topology, weights, optimizer state, groups and random state to one file.
 
@@ -865,6 +890,7 @@ class Network:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
+    @alone
     def _add(
         self,
         shape: Any,
@@ -1069,7 +1095,7 @@ class Network:
         want_state: bool = False,
     ) -> tuple[np.ndarray, State | None]:
         """Run X forward; what ``read`` takes from the passes, and the state after the last step if it is wanted."""
-        with ONE_PASS:
+        with ALONE:
             plan = self.plan
             remembers = plan.history > 0
             X = checks.inputs(X, len(plan.inputs), self.dtype, remembers)

@@ -9,10 +9,10 @@ from functools import lru_cache
 import numpy as np
 
 from ...errors import OutOfMemoryError
+from ...locks import ALONE
 from ...plan import MEAN, Plan
 from ..state import State
 from . import kernels, threads
-from .threads import one_at_a_time
 from .updates import adam, rmsprop, sgd
 
 __all__ = ["Pass", "adam", "backward", "footprint", "forward", "rmsprop", "sgd"]
@@ -177,7 +177,7 @@ def forward(
         ordered = np.empty(len(slot), graph.dtype)
         kernels.by_place(graph.incoming.start, graph.incoming.length, slot, weight, ordered)
         weight, slot = ordered, _counting(len(slot))
-    with one_at_a_time:
+    with ALONE:
         if run.history and state is not None:
             slots = np.arange(n, dtype=np.int32)
             kernels.to_panels(state.outputs, slots, acts, 0, n, True)
@@ -222,7 +222,7 @@ def backward(
         run._divisor = np.where(neurons["aggregation"] == MEAN, fan_in, 1).astype(graph.dtype)
     z = run.buffer("z") if plan.needs_preactivation or plan.leaks else acts
     special = run.buffer("delta_special")
-    with one_at_a_time:
+    with ALONE:
         kernels.to_panels(np.ascontiguousarray(gradient), places, by_output, 0, columns, False)
         if history:
             ends = delta.shape[1] // max(n, 1) - history

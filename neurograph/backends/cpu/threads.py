@@ -1,4 +1,4 @@
-"""How many threads a kernel may use, and whose turn it is."""
+"""How many threads a kernel may use."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from contextlib import suppress
 
 import numba
 
-from ...locks import process_lock
-
-# numba's simplest threading layer aborts the process when two Python threads are in parallel regions, of any kernels.
-one_at_a_time = process_lock()
 _orphaned = False
 
 

@@ -14,8 +14,8 @@ import numba
 import numpy as np
 
 from ...jit import njit
+from ...locks import ALONE
 from . import threads
-from .threads import one_at_a_time
 
 # Sums may be reassociated and divisions turned into multiplications; NaN and infinity keep their meaning.
 # error_model="numpy": a division that might raise ZeroDivisionError is not vectorised (Adam: 2.8 ms against 0.3 ms).
@@ -125,7 +125,7 @@ def _run(serial, parallel, value, *rest):
     if value.size < SERIAL_BELOW or threads.count() == 1:
         serial(value, *rest)
     else:
-        with one_at_a_time:
+        with ALONE:
             parallel(value, *rest)
 
 
