@@ -16,8 +16,10 @@ class _Announcement(event.Listener):
         self.kept = True
 
     def on_start(self, event):
+        if self.said:
+            return
         compiled = getattr(event.data.get("dispatcher"), "py_func", None)
-        if not self.said and compiled is not None and compiled.__module__.startswith("neurograph."):
+        if str(getattr(compiled, "__module__", None)).startswith("neurograph."):  # a function may have no module
             self.said = True
             future = "they are kept on disk for the next time"
             if not self.kept:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -56,17 +56,12 @@ class Parameters:
         """An aligned column of the same table; zeros when first asked for, and for every new connection."""
         return self._table.add_column(name, self.value.dtype)
 
-    @property
-    def any_frozen(self) -> bool:
-        """Whether some values may have been frozen; `holding_frozen` keeps those that are."""
-        return "frozen" in self._table
+    def holding_frozen(self) -> AbstractContextManager[None]:
+        """Whatever an update rule does inside, frozen values are what they were."""
+        return self._holding() if "frozen" in self._table else nullcontext()
 
     @contextmanager
-    def holding_frozen(self) -> Iterator[None]:
-        """Whatever an update rule does inside, frozen values are what they were."""
-        if not self.any_frozen:
-            yield
-            return
+    def _holding(self) -> Iterator[None]:
         frozen = np.flatnonzero(self._table["frozen"])
         kept = self.value[frozen]
         yield
@@ -783,7 +778,9 @@ class Network:
                 compared = sequences.compared(shape, Y, mask, losses.takes_labels(measure))
                 targets = compared.targets
             raw = None if state is None else state.to_slots(self.graph, len(X), plan)
-            samples, large = sequences.fitting(self.backend, plan, X, truncate, recompute, self._pass)
+            backend = self.backend
+            measure = backend.LOSSES.get(measure, measure)
+            samples, large = sequences.fitting(backend, plan, X, truncate, recompute, self._pass)
             reuse = self._spare  # if the loss refuses Y, the last pass is still what it was
             if large or not flat:
                 # Two long sequences, or large batches, would take twice the memory: run in that of the last pass. So
@@ -793,9 +790,7 @@ class Network:
                     measure(np.zeros((count, len(plan.outputs)), self.dtype), targets)
                 reuse, self._spare, self._pass = self._pass, None, None
             self._spread()
-            value, run, whole = sequences.backward(
-                self.backend, plan, X, raw, measured, truncate, recompute, reuse, samples
-            )
+            value, run, whole = sequences.backward(backend, plan, X, raw, measured, truncate, recompute, reuse, samples)
             self._spare = self._pass
             self._passed(run, whole, flat)
             self.last_outputs, self.last_targets = rows, targets
@@ -809,7 +804,7 @@ class Network:
         x, y = tiny.add_inputs(2), tiny.add_outputs(1)
         tiny.connect(x, y)
         tiny.predict(np.zeros((1, 2)))
-        tiny.backward(np.zeros((1, 2)), np.zeros((1, 1)))
+        tiny.backward(np.zeros((1, 2)), np.zeros(1, np.int64), "cross_entropy")
         for block in tiny.parameters():
             state = block.state("m"), block.state("v")
             tiny.backend.adam(block.value, block.grad, *state, 1, 0.0, 0.9, 0.999, 1e-8, 0.0, False)

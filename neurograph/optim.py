@@ -57,9 +57,6 @@ class Optimizer(ABC):
         lr = self._learning_rate(done)
         backend = net.backend
         for block in net.parameters():
-            if not block.any_frozen:
-                self._update(backend, block, done + 1, lr)
-                continue
             with block.holding_frozen():
                 self._update(backend, block, done + 1, lr)
         net.counters[self._name] = done + 1

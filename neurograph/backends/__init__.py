@@ -4,7 +4,7 @@
 add, later, constant_state)`` fills the gradients of the graph's tables and returns what the pass over earlier steps
 needs as ``later``, ``footprint(plan, batch, steps, keep)`` counts the bytes of a pass, and ``sgd``, ``adam`` and
 ``rmsprop`` update parameters in place. A `Pass` offers ``outputs``, ``activations(slots, first)``, ``output(slot)``,
-``error(slot)``, ``state()`` and ``nbytes``.
+``error(slot)``, ``state()`` and ``nbytes``. ``LOSSES`` are functions that stand for some of the losses by name.
 """
 
 from __future__ import annotations

@@ -10,12 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..functions import activations
+from ..functions.losses import Loss
 from ..plan import MEAN, SPECIAL, Plan
 from .state import State
 from .updates import adam, rmsprop, sgd
 
-__all__ = ["Pass", "adam", "backward", "footprint", "forward", "rmsprop", "sgd"]
+__all__ = ["LOSSES", "Pass", "adam", "backward", "footprint", "forward", "rmsprop", "sgd"]
 
+LOSSES: dict[Loss, Loss] = {}
 PRODUCT, MAX, _, MAXABS, MEDIAN = SPECIAL
 
 

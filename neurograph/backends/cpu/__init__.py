@@ -13,9 +13,10 @@ from ...locks import ALONE
 from ...plan import MEAN, Plan
 from ..state import State
 from . import kernels, threads
+from .losses import LOSSES
 from .updates import adam, rmsprop, sgd
 
-__all__ = ["Pass", "adam", "backward", "footprint", "forward", "rmsprop", "sgd"]
+__all__ = ["LOSSES", "Pass", "adam", "backward", "footprint", "forward", "rmsprop", "sgd"]
 
 
 # Bringing the weights into row order costs about as much as it saves in so many reads of a column so long that it does
@@ -157,6 +158,13 @@ def _counting(count: int) -> np.ndarray:
     return np.arange(count, dtype=np.int32)
 
 
+def _threads(run: Pass) -> int:
+    """One where so little is to be done that the kernels would not share it out: asking numba takes a lock."""
+    connections = len(run._plan.graph.connections) + run._n
+    small = connections * run._layout["acts"][0] * run.steps < kernels.SERIAL_WORK
+    return 1 if small else threads.count()
+
+
 def forward(
     plan: Plan, X: np.ndarray, keep: bool = True, reuse: Pass | None = None, state: State | None = None
 ) -> Pass:
@@ -189,7 +197,7 @@ def forward(
             kernels.clear(z, 0, run.history * n)
         kernels.to_panels(X, plan.inputs, acts, run.history * n, n, True)
         kernels.forward(
-            plan.rows, plan.offsets, plan.incoming_work, plan.part_rows, plan.part_bounds, threads.count(),
+            plan.rows, plan.offsets, plan.incoming_work, plan.part_rows, plan.part_bounds, _threads(run),
             steps, run.history, n, plan.n_special,
             graph.incoming.start, graph.incoming.length, graph.unrolled().incoming, slot, graph.connections["delay"],
             weight, neurons["activation"],
@@ -229,7 +237,7 @@ def backward(
             delta[:, ends * n :] = 0 if later is None else later
             special[:, ends * plan.n_special :] = 0
         run._first_delta = kernels.backward(
-            plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, threads.count(),
+            plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, _threads(run),
             run.steps, history, n, plan.n_special, columns, add, constant_state, graph.outgoing.start,
             graph.outgoing.length, graph.unrolled().outgoing, graph.outgoing.slot, graph.connections["delay"],
             graph.incoming.length, graph.connections["weight"], graph.connections["grad"], neurons["activation"],
