@@ -640,6 +640,8 @@ class Network:
         InvalidValueError
             If X has the wrong shape, no samples, or entries that are not finite; if there are no outputs; or if the
             state is of another number of samples.
+        OutOfMemoryError
+            If there is no room for a single sample.
         """
         self._require_outputs()
         if batch_size is not None:
@@ -715,7 +717,8 @@ class Network:
         """Run X, compare with Y, and fill ``connections.grad`` and ``neurons.bias_grad``.
 
         Through time this is back-propagation through time; memory grows by one activation a neuron, sample and step
-        (two where a derivative needs the potential).
+        (two where a derivative needs the potential). A batch whose activations would take more than half of the memory
+        that is free runs in pieces, each of them forward twice, with the gradients of the whole to rounding.
 
         Parameters
         ----------
@@ -741,6 +744,13 @@ class Network:
         -------
         float
             The loss, a mean over the batch and over the steps that count.
+
+        Raises
+        ------
+        InvalidValueError
+            If X, Y or the mask does not fit, or there are no outputs. Nothing has changed then.
+        OutOfMemoryError
+            If there is no room for a single sample.
         """
         measure = losses.get(loss)
         named = measure in losses.LOSSES.values()

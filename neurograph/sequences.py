@@ -225,6 +225,9 @@ def samples_at_once(backend: ModuleType, plan: Plan, batch: int, steps: int, kee
                 f"may be taken; {_cure(plan, keep)}"
             )
         samples = (samples - LEAST if samples > LEAST else samples // 2) or 1
+    if samples > LEAST:  # pieces of one size run in the same memory
+        pieces = -(-batch // samples)
+        samples = -(-batch // (pieces * LEAST)) * LEAST
     return samples
 
 
