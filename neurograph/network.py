@@ -603,6 +603,9 @@ class Network:
     @alone
     def plan(self) -> Plan:
         """What a backend runs; print it to see generations, widths and bytes."""
+        return self._lowered()
+
+    def _lowered(self) -> Plan:
         schedule = self._scheduled()
         if self._plan is None or self._planned != schedule.version or self._plan.stale:
             self._plan = lower(self.graph, schedule)
@@ -773,7 +776,7 @@ class Network:
             return value, everywhere
 
         with ALONE:
-            plan = self.plan
+            plan = self._lowered()
             flat = plan.history == 0
             X = checks.inputs(X, len(plan.inputs), self.dtype, not flat)
             self._require_outputs()
@@ -1101,7 +1104,7 @@ class Network:
     ) -> tuple[np.ndarray, State | None]:
         """Run X forward; what ``read`` takes from the passes, and the state after the last step if it is wanted."""
         with ALONE:
-            plan = self.plan
+            plan = self._lowered()
             remembers = plan.history > 0
             X = checks.inputs(X, len(plan.inputs), self.dtype, remembers)
             self._spread()

@@ -305,3 +305,22 @@ def test_compiled_cross_entropy_equals_its_definition(shape, dtype):
     for wrong in (Y - shape[1], Y + shape[1]):
         with pytest.raises(InvalidValueError, match="out of range"):
             cpu.LOSSES[losses.cross_entropy](outputs, wrong)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1), (33, 10), (200, 70)])
+def test_compiled_mse_equals_its_definition(shape, dtype):
+    """Also for Y that it leaves to the definition, which names what is not finite."""
+    rng = np.random.default_rng(shape[0])
+    outputs, Y = rng.normal(size=shape).astype(dtype), rng.normal(size=shape)
+    compiled = cpu.LOSSES[losses.mse]
+    for part, targets in ((outputs, Y), (outputs, Y.astype(np.float32)), (outputs[::-1], Y), (outputs, Y.tolist())):
+        value, gradient = compiled(part, targets)
+        wanted, by_definition = losses.mse(part, targets)
+        assert value == pytest.approx(wanted, rel=1e-13) and gradient.dtype == dtype
+        np.testing.assert_allclose(gradient, by_definition, rtol=1e-6 if dtype == "float32" else 1e-13)
+    Y[0, 0] = np.nan
+    with pytest.raises(InvalidValueError, match="row 0, column 0"):
+        compiled(outputs, Y)
+    with pytest.raises(InvalidValueError, match="shape"):
+        compiled(outputs, Y[:, :0])

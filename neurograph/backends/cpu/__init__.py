@@ -77,7 +77,7 @@ class Pass:
 
     def _read(self, name: str, slots: np.ndarray, first: int, steps: int) -> np.ndarray:
         array = np.empty((self._batch, steps, len(slots)), self._dtype)
-        slots = slots.astype(np.int32, copy=False)
+        slots = slots if slots.dtype == np.int32 else slots.astype(np.int32)
         kernels.from_panels(self.buffer(name), slots, (self.history + first) * self._n, self._n, array)
         return array
 
