@@ -314,7 +314,8 @@ def test_compiled_mse_equals_its_definition(shape, dtype):
     rng = np.random.default_rng(shape[0])
     outputs, Y = rng.normal(size=shape).astype(dtype), rng.normal(size=shape)
     compiled = cpu.LOSSES[losses.mse]
-    for part, targets in ((outputs, Y), (outputs, Y.astype(np.float32)), (outputs[::-1], Y), (outputs, Y.tolist())):
+    others = (Y.astype(t) for t in ("float32", "longdouble", ">f8"))
+    for part, targets in ((outputs, Y), (outputs[::-1], Y), *((outputs, other) for other in others)):
         value, gradient = compiled(part, targets)
         wanted, by_definition = losses.mse(part, targets)
         assert value == pytest.approx(wanted, rel=1e-13) and gradient.dtype == dtype

@@ -60,7 +60,7 @@ def _mse(outputs, targets, squares, gradient):
 
 def mse(outputs, Y):
     """See `neurograph.functions.losses.mse`, which takes what is no plain array and refuses what is not finite."""
-    plain = type(Y) is np.ndarray and Y.dtype.kind == "f" and Y.itemsize > 2 and Y.shape == outputs.shape
+    plain = type(Y) is np.ndarray and Y.dtype in (np.float32, np.float64) and Y.shape == outputs.shape
     if plain and outputs.size and Y.flags.carray and outputs.flags.carray:
         squares, gradient = np.empty(Y.shape), np.empty_like(outputs)
         _mse(outputs, Y, squares, gradient)
