@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from .errors import InvalidValueError
+
+SMALL = 8192  # entries of an array whose sum of squares BLAS takes in one thread
 
 
 def require(condition: Any, message: str) -> None:
@@ -40,9 +43,14 @@ def regular(value: Any, what: str, cure: str = "give rows of equal length") -> n
 
 def finite(array: np.ndarray, what: str) -> np.ndarray:
     """Refuse NaN and infinity, named by their place."""
-    with np.errstate(all="ignore"):  # a finite sum proves every entry finite; only otherwise is it worth looking where
-        proven = np.isfinite(array.sum())
-    if not proven:
+    # A finite sum proves every entry finite, and only otherwise is it worth looking where. So does the sum of squares,
+    # which costs a small array a third of the time; BLAS would bring in threads for a large one.
+    if array.size <= SMALL and array.flags.c_contiguous and array.dtype.kind == "f":
+        total = np.vdot(array, array)
+    else:
+        with np.errstate(all="ignore"):
+            total = array.sum()
+    if not isfinite(total):
         bad = np.argwhere(~np.isfinite(array))
         if len(bad):
             axes = ("row", "column") if array.ndim <= 2 else ("row", "step", "column")
@@ -132,7 +140,16 @@ def count_of(shape: Any, what: str) -> tuple[int, tuple[int, ...] | None]:
 
 def inputs(X: Any, n_inputs: int, dtype: np.dtype, remembers: bool = False) -> np.ndarray:
     """X as a finite, C-contiguous array (batch, n_inputs), or (batch, time, n_inputs) if the network ``remembers``."""
-    X = reals(X, dtype, "X", "pad the sequences to one length and say by `mask` which steps count")
+    as_wanted = type(X) is np.ndarray and X.dtype == dtype
+    if not (as_wanted and X.ndim == 2 + remembers and X.shape[-1] == n_inputs and X.size):
+        X = reals(X, dtype, "X", "pad the sequences to one length and say by `mask` which steps count")
+        _require_shape(X, n_inputs, remembers)
+    X = np.ascontiguousarray(finite(X, "X"))
+    # Numba types read-only arrays apart, which would compile every kernel again.
+    return X if X.flags.writeable else X.copy()
+
+
+def _require_shape(X: np.ndarray, n_inputs: int, remembers: bool) -> None:
     if X.ndim != 2 + remembers:
         shape = f"(batch, time, {n_inputs})" if remembers else f"(batch, {n_inputs})"
         hint = ""
@@ -146,6 +163,3 @@ def inputs(X: Any, n_inputs: int, dtype: np.dtype, remembers: bool = False) -> n
     require(X.shape[0] > 0, f"X is an empty batch of shape {X.shape}; give at least one sample")
     require(X.shape[-1] == n_inputs, f"X has {X.shape[-1]} columns, but the network has {n_inputs} inputs")
     require(X.shape[1] > 0 or X.ndim == 2, f"X has no time steps (shape {X.shape}); give at least one")
-    X = np.ascontiguousarray(finite(X, "X"))
-    # Numba types read-only arrays apart, which would compile every kernel again.
-    return X if X.flags.writeable else X.copy()

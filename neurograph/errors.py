@@ -37,6 +37,10 @@ class NotSupportedError(NeurographError, NotImplementedError):
     """The request is legal, but nothing here can run it yet."""
 
 
+class OutOfMemoryError(NeurographError, MemoryError):
+    """A pass needs more memory than there is; the message says how much, and how to need less."""
+
+
 class DivergedError(NeurographError, ArithmeticError):
     """The loss became NaN or infinite."""
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -27,14 +26,12 @@ from .graph.graph import HIDDEN, INPUT, Graph
 from .graph.sharing import Sharing, distinct
 from .graph.tables import Table
 from .graph.views import Connection, Connections, Group, Neuron, column_of
+from .locks import ALONE, alone
 from .names import Names
 from .plan import Plan, lower
 from .sampling import draw_pairs
 from .schedule import Schedule
 from .sequences import State
-
-# A pass reuses the memory of the pass before, so only one Python thread at a time may be between running and reading.
-ONE_PASS = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -59,12 +56,12 @@ class Parameters:
         """An aligned column of the same table; zeros when first asked for, and for every new connection."""
         return self._table.add_column(name, self.value.dtype)
 
-    @contextmanager
-    def holding_frozen(self) -> Iterator[None]:
+    def holding_frozen(self) -> AbstractContextManager[None]:
         """Whatever an update rule does inside, frozen values are what they were."""
-        if "frozen" not in self._table:
-            yield
-            return
+        return self._holding() if "frozen" in self._table else nullcontext()
+
+    @contextmanager
+    def _holding(self) -> Iterator[None]:
         frozen = np.flatnonzero(self._table["frozen"])
         kept = self.value[frozen]
         yield
@@ -182,12 +179,14 @@ class Network:
         self.mark_outputs(group)
         return group
 
+    @alone
     def mark_outputs(self, neurons: Any) -> None:
         """Make existing neurons (inputs as well) outputs too: their columns follow those that are there."""
         slots = self._slots(neurons)
         self.graph.mark_outputs(slots)
         self._changed_neurons()
 
+    @alone
     def connect(
         self, sources: Any, targets: Any, density: float = 1.0, weight: Any = "he", delay: int = 0
     ) -> Connections | Connection:
@@ -228,6 +227,7 @@ class Network:
             return self._add_pairs(source, target, checks.integers(delay, "delay"), weight)[0]
         return self._draw(source, target, lambda absent: round(density * absent), weight, delay, self.rng)
 
+    @alone
     def grow(
         self,
         sources: Any,
@@ -258,6 +258,7 @@ class Network:
         source, target = self._slots(sources), self._slots(targets)
         return self._draw(source, target, lambda absent: min(int(count), absent), weight, delay, rng or self.rng)
 
+    @alone
     def add_connections(
         self, source_ids: Any, target_ids: Any, weight: Any = "he", delay: Any = 0, parameter: Any = None
     ) -> Connections:
@@ -303,6 +304,7 @@ class Network:
     # -- look up -------------------------------------------------------------------------------------------------------
 
     @property
+    @alone
     def neurons(self) -> Group:
         """All neurons, by ascending id."""
         return Group(self, self.graph.neurons["id"][self.graph.neurons.live_by_id()])
@@ -318,6 +320,7 @@ class Network:
         return Group(self, self.graph.neurons["id"][self.graph.outputs])
 
     @property
+    @alone
     def connections(self) -> Connections:
         """All connections, by ascending id."""
         return Connections(self, self.graph.connections.live_by_id())
@@ -328,6 +331,7 @@ class Network:
         return MappingProxyType(self._groups)
 
     @property
+    @alone
     def homes(self) -> list[Group]:
         """The neurons of each ``add_...`` call that are still there: the layers of a layered network."""
         order = self.graph.neurons.live_by_id()
@@ -352,6 +356,7 @@ class Network:
         slot = self._slots(id)[0]
         return Neuron(self, slot, self.graph.neurons["id"][slot])
 
+    @alone
     def connection(self, source: Any, target: Any, delay: int = 0) -> Connection:
         """The connection between two neurons.
 
@@ -367,10 +372,12 @@ class Network:
             )
         return Connection(self, slot, self.graph.connections["id"][slot])
 
+    @alone
     def has_connection(self, source: Any, target: Any, delay: int = 0) -> bool:
         """Whether two neurons are connected."""
         return self._find(source, target, delay) >= 0
 
+    @alone
     def group(self, members: Any, name: str | None = None) -> Group:
         """Make a group of neurons, ids or groups; with a name it is kept in `groups`."""
         ids = self.ids_of(members)
@@ -422,6 +429,7 @@ class Network:
 
     # -- edit ----------------------------------------------------------------------------------------------------------
 
+    @alone
     def prune(self, connections: Connections | Connection) -> int:
         """Remove connections; returns how many.
 
@@ -441,6 +449,7 @@ class Network:
             self._schedule.remove_connections()
         return len(slots)
 
+    @alone
     def order_inputs(self, neurons: Any) -> None:
         """Say which input holds which column of X: all inputs, in the new order."""
         slots = self._slots(neurons)
@@ -451,6 +460,7 @@ class Network:
         self.graph.inputs = slots
         self._changed_neurons()
 
+    @alone
     def remove_neurons(self, neurons: Any) -> int:
         """Remove neurons with all their connections; they leave every group. Returns how many."""
         slots = self._slots(neurons)
@@ -462,6 +472,7 @@ class Network:
             self._changed_neurons()
         return len(slots)
 
+    @alone
     def tie(self, members: Connections | Group, labels: Any, average: bool = False) -> None:
         """Let the weights of connections, or the biases of neurons, share parameters.
 
@@ -506,6 +517,7 @@ class Network:
             slots, labels = distinct, labels[first]
         sharing.tie(slots, labels, bool(average))
 
+    @alone
     def untie(self, members: Connections | Group) -> None:
         """Give connections, or the biases of neurons, parameters of their own, with the values that they shared.
 
@@ -514,18 +526,22 @@ class Network:
         sharing, slots = self._sharing_of(members, "untie")
         sharing.untie(_distinct(slots))
 
+    @alone
     def set_weight(self, slots: np.ndarray, value: Any, column: str = "weight") -> None:
         """Set the weights (or another column) of connection slots, through their parameters: a number, or one each."""
         self.graph.weights.write(column, slots, checks.column(value, len(slots), self.dtype, column))
 
+    @alone
     def freeze(self, slots: np.ndarray, value: Any) -> None:
         """Say which connection slots keep their weights whatever an optimizer does: a bool, or one each."""
         self.graph.weights.write("frozen", slots, checks.flags(value, len(slots), "frozen"))
 
+    @alone
     def freeze_bias(self, slots: np.ndarray, value: Any) -> None:
         """Say which neuron slots keep their biases whatever an optimizer does: a bool, or one each."""
         self.graph.biases.write("frozen", slots, checks.flags(value, len(slots), "bias_frozen"))
 
+    @alone
     def set_bias(self, slots: np.ndarray, value: Any, column: str = "bias") -> None:
         """Set the biases of neuron slots (or their gradients), through their parameters: a number, or one each."""
         values = checks.column(value, len(slots), self.dtype, column)
@@ -535,6 +551,7 @@ class Network:
         )
         self.graph.biases.write(column, slots, values)
 
+    @alone
     def set_activation(self, slots: np.ndarray, value: Any) -> None:
         """Set the activations of neuron slots: one, or one each."""
         self._refuse_inputs(slots, "an activation")
@@ -542,18 +559,21 @@ class Network:
         self._set_activation(slots, parsed)
         self._changed_neurons()
 
+    @alone
     def set_aggregation(self, slots: np.ndarray, value: Any) -> None:
         """Set the aggregations of neuron slots: one, or one each."""
         self._refuse_inputs(slots, "an aggregation")
         self.graph.neurons["aggregation"][slots] = column_of(value, len(slots), aggregations.parse, "aggregation")
         self._changed_neurons()
 
+    @alone
     def set_time_constant(self, slots: np.ndarray, value: Any) -> None:
         """Set the time constants of neuron slots: one, or one each."""
         self._refuse_inputs(slots, "a time_constant")
         self.graph.neurons["time_constant"][slots] = checks.time_constants(value, len(slots), self.dtype)
         self._changed_neurons()
 
+    @alone
     def initialize(self, connections: Connections | None = None, weight: Any = "he") -> None:
         """Draw weights anew, by the fan-in and fan-out that the graph has now; of all connections by default."""
         slots = (self.connections if connections is None else connections).slots
@@ -574,13 +594,18 @@ class Network:
         return backends.get_backend(self.backend_name)
 
     @property
+    @alone
     def schedule(self) -> Schedule:
         """The dependency-free batches, as tight as the graph allows."""
         return self._scheduled().tighten()
 
     @property
+    @alone
     def plan(self) -> Plan:
         """What a backend runs; print it to see generations, widths and bytes."""
+        return self._lowered()
+
+    def _lowered(self) -> Plan:
         schedule = self._scheduled()
         if self._plan is None or self._planned != schedule.version or self._plan.stale:
             self._plan = lower(self.graph, schedule)
@@ -618,11 +643,13 @@ class Network:
         InvalidValueError
             If X has the wrong shape, no samples, or entries that are not finite; if there are no outputs; or if the
             state is of another number of samples.
+        OutOfMemoryError
+            If there is no room for a single sample.
         """
         self._require_outputs()
         if batch_size is not None:
             checks.whole("batch_size", batch_size, 1)
-        result, after = self._run(X, batch_size, state, lambda run: run.outputs, return_state)
+        result, after = self._run(X, batch_size, state, _outputs, return_state)
         return (result, after) if return_state else result
 
     __call__ = predict
@@ -668,7 +695,7 @@ class Network:
         checks.whole("max_steps", max_steps, 1)
         X = checks.inputs(X, self.n_inputs, self.dtype)
         self._require_outputs()
-        with ONE_PASS:
+        with ALONE:
             self._spread()
             run, taken, change = sequences.settle(self.backend, self.plan, X, steps, tolerance, max_steps)
             self._passed(run, False)
@@ -693,7 +720,8 @@ class Network:
         """Run X, compare with Y, and fill ``connections.grad`` and ``neurons.bias_grad``.
 
         Through time this is back-propagation through time; memory grows by one activation a neuron, sample and step
-        (two where a derivative needs the potential).
+        (two where a derivative needs the potential). A batch whose activations would take more than half of the memory
+        that is free runs in pieces, each of them forward twice, with the gradients of the whole to rounding.
 
         Parameters
         ----------
@@ -719,54 +747,69 @@ class Network:
         -------
         float
             The loss, a mean over the batch and over the steps that count.
+
+        Raises
+        ------
+        InvalidValueError
+            If X, Y or the mask does not fit, or there are no outputs. Nothing has changed then.
+        OutOfMemoryError
+            If there is no room for a single sample.
         """
         measure = losses.get(loss)
-        X = self.check_inputs(X)
-        self._require_outputs()
-        flat = X.ndim == 2
-        for name, value in (("truncate", truncate), ("recompute", recompute)):
-            if value is not None and not isinstance(value, bool):
-                checks.whole(name, value, 1)
-        require(not flat or mask is None, "a mask is for sequences; give X a time axis, or leave the mask out")
-        rows: dict[str, Any] = {}
+        named = measure in losses.LOSSES.values()
+        rows = targets = Y
+        compared: Any = None
 
         def measured(outputs: np.ndarray) -> tuple[float, np.ndarray]:
-            if flat:
-                rows["outputs"], rows["targets"] = outputs[:, 0], Y
+            nonlocal rows
+            rows = outputs[:, 0] if compared is None else outputs[compared.sample, compared.step]
+            if named:
+                value, gradient = measure(rows, targets)
             else:
-                rows["outputs"], rows["targets"] = outputs[sample, step], targets
-            with np.errstate(all="ignore"):  # a diverged network is reported by its loss, not by warnings
-                value, gradient = measure(rows["outputs"], rows["targets"])
-            gradient = np.asarray(gradient, self.dtype)
-            if flat:
+                with np.errstate(all="ignore"):  # a diverged network is reported by its loss, not by warnings
+                    value, gradient = measure(rows, targets)
+                gradient = np.asarray(gradient, self.dtype)
+            if compared is None:
                 return value, gradient[:, None]
             everywhere = np.zeros(outputs.shape, self.dtype)
-            everywhere[sample, step] = gradient
+            everywhere[compared.sample, compared.step] = gradient
             return value, everywhere
 
-        plan = self.plan
-        if not flat:
-            # A sequence runs in the memory of the last pass, which two long ones would double, so what the loss may
-            # refuse is refused before. A loss by name may be tried on zeros.
-            shape = len(X), X.shape[1], self.n_outputs
-            sample, step, targets = sequences.compared(shape, Y, mask, losses.takes_labels(measure))
-            if measure in losses.LOSSES.values():
-                measure(np.zeros((len(sample), self.n_outputs), self.dtype), targets)
-        with ONE_PASS:
-            self._spread()
+        with ALONE:
+            plan = self._lowered()
+            flat = plan.history == 0
+            X = checks.inputs(X, len(plan.inputs), self.dtype, not flat)
+            self._require_outputs()
+            for name, number in (("truncate", truncate), ("recompute", recompute)):
+                if number is not None and not isinstance(number, bool):
+                    checks.whole(name, number, 1)
+            if flat:
+                require(mask is None, "a mask is for sequences; give X a time axis, or leave the mask out")
+                X = X[:, None]
+            else:
+                shape = len(X), X.shape[1], len(plan.outputs)
+                compared = sequences.compared(shape, Y, mask, losses.takes_labels(measure))
+                targets = compared.targets
             raw = None if state is None else state.to_slots(self.graph, len(X), plan)
+            backend = self.backend
+            measure = backend.LOSSES.get(measure, measure)
+            samples, large = sequences.fitting(backend, plan, X, truncate, recompute, self._pass)
             reuse = self._spare  # if the loss refuses Y, the last pass is still what it was
-            if not flat:
+            if large or not flat:
+                # Two long sequences, or large batches, would take twice the memory: run in that of the last pass. So
+                # what the loss may refuse is refused before; a loss by name may be tried on zeros.
+                if named:
+                    count = len(X) if compared is None else len(compared.sample)
+                    measure(np.zeros((count, len(plan.outputs)), self.dtype), targets)
                 reuse, self._spare, self._pass = self._pass, None, None
-            loss_value, run = sequences.backward(
-                self.backend, plan, X[:, None] if flat else X, raw, measured, truncate, recompute, reuse
-            )
+            self._spread()
+            value, run, whole = sequences.backward(backend, plan, X, raw, measured, truncate, recompute, reuse, samples)
             self._spare = self._pass
-            self._passed(run, run.steps == (1 if flat else X.shape[1]), flat)
-            self.last_outputs, self.last_targets = rows["outputs"], rows["targets"]
+            self._passed(run, whole, flat)
+            self.last_outputs, self.last_targets = rows, targets
             self.graph.weights.collect()
             self.graph.biases.collect()
-        return float(loss_value)
+        return float(value)
 
     def compile(self) -> None:
         """Compile the kernels of the backend now, rather than at first use; they are cached on disk."""
@@ -774,7 +817,7 @@ class Network:
         x, y = tiny.add_inputs(2), tiny.add_outputs(1)
         tiny.connect(x, y)
         tiny.predict(np.zeros((1, 2)))
-        tiny.backward(np.zeros((1, 2)), np.zeros((1, 1)))
+        tiny.backward(np.zeros((1, 2)), np.zeros(1, np.int64), "cross_entropy")
         for block in tiny.parameters():
             state = block.state("m"), block.state("v")
             tiny.backend.adam(block.value, block.grad, *state, 1, 0.0, 0.9, 0.999, 1e-8, 0.0, False)
@@ -783,10 +826,12 @@ class Network:
         """The blocks that an optimizer updates: weights, and biases."""
         blocks = []
         for sharing in (self.graph.weights, self.graph.biases):
-            for name, table in ((sharing.value, sharing.tenants), (f"shared {sharing.value}", sharing.table)):
-                everybody_shares = table is sharing.tenants and sharing.n_tied == len(table)
-                if len(table) and not everybody_shares:
-                    blocks.append(Parameters(name, table[sharing.value], table[sharing.grad], table))
+            own, shared = sharing.tenants, sharing.table
+            if len(own) and sharing.n_tied < len(own):
+                blocks.append(Parameters(sharing.value, own[sharing.value], own[sharing.grad], own))
+            if len(shared):
+                name = f"shared {sharing.value}"
+                blocks.append(Parameters(name, shared[sharing.value], shared[sharing.grad], shared))
         return blocks
 
     @property
@@ -794,6 +839,7 @@ class Network:
         """The backend's record of the last pass, or None."""
         return self._pass
 
+    @alone
     def read_last_pass(self, what: str, slot: int) -> np.ndarray:
         """``output`` or ``error`` of a neuron slot in the last pass, shape (batch,), or (batch, time) for sequences."""
         require(self._pass is not None, "no pass was made yet; call predict or backward first")
@@ -821,6 +867,7 @@ class Network:
             return np.zeros_like(output)
         return self._pass.error(slot)
 
+    @alone
     def first_nonfinite(self) -> tuple[int, str] | None:
         """The first neuron, in schedule order, whose last output is not finite: (id, name of a group of it or "")."""
         if self._pass is None:
@@ -833,6 +880,7 @@ class Network:
 
     # -- keep ----------------------------------------------------------------------------------------------------------
 
+    @alone
     def save(self, path: str | os.PathLike) -> None:
         """Write the network with topology, weights, optimizer state, groups and random state to one file.
 
@@ -850,6 +898,7 @@ class Network:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
+    @alone
     def _add(
         self,
         shape: Any,
@@ -1054,18 +1103,19 @@ class Network:
         want_state: bool = False,
     ) -> tuple[np.ndarray, State | None]:
         """Run X forward; what ``read`` takes from the passes, and the state after the last step if it is wanted."""
-        X = self.check_inputs(X)
-        flat, plan = X.ndim == 2, self.plan
-        with ONE_PASS:
+        with ALONE:
+            plan = self._lowered()
+            remembers = plan.history > 0
+            X = checks.inputs(X, len(plan.inputs), self.dtype, remembers)
             self._spread()
             raw = None if state is None else state.to_slots(self.graph, len(X), plan)
-            steps = X[:, None] if flat else X
+            steps = X if remembers else X[:, None]
             result, raw, run, whole = sequences.predict(
                 self.backend, plan, steps, raw, batch_size, self._pass, read, want_state
             )
-            self._passed(run, whole, flat)
+            self._passed(run, whole, not remembers)
         after = State.of(self.graph, raw) if want_state and raw is not None else None
-        return result[:, 0] if flat else result, after
+        return result if remembers else result[:, 0], after
 
     def _passed(self, run: Any, whole: bool, flat: bool = True) -> None:
         self._pass, self._pass_whole, self._pass_flat = run, whole, flat
@@ -1093,6 +1143,10 @@ def _distinct(slots: np.ndarray) -> np.ndarray:
 
 def _repeat(slots: np.ndarray) -> bool:
     return len(slots) > 1 and bool(np.bincount(slots).max() > 1)
+
+
+def _outputs(run: Any) -> np.ndarray:
+    return run.outputs
 
 
 def _is_single(member: Any) -> bool:

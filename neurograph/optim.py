@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 from .errors import InvalidValueError
 from .functions.schedules import Constant, Cosine, Step, WarmUp
+from .locks import alone
 
 __all__ = ["SGD", "Adam", "AdamW", "Constant", "Cosine", "Optimizer", "RMSprop", "Step", "WarmUp"]
 
@@ -38,6 +39,7 @@ class Optimizer(ABC):
     #: Key of the step number in ``net.counters`` and prefix of the state columns.
     _name: ClassVar[str]
 
+    @alone
     def step(self, net: Any) -> None:
         """Move every weight and bias of `net` along its gradient, in place.
 
@@ -53,9 +55,10 @@ class Optimizer(ABC):
         """
         done = net.counters.get(self._name, 0)
         lr = self._learning_rate(done)
+        backend = net.backend
         for block in net.parameters():
             with block.holding_frozen():
-                self._update(net.backend, block, done + 1, lr)
+                self._update(backend, block, done + 1, lr)
         net.counters[self._name] = done + 1
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,15 @@ class Plan:
     @property
     def history(self) -> int:
         """Steps before the present one that a step reads: the longest delay, and one where a potential leaks."""
-        return max(self.graph.unrolled().max_delay, int(self.leaks))
+        return max(self.graph.unrolled().max_delay, int(self.leaks)) if self.graph.delayed else int(self.leaks)
+
+    @cached_property
+    def output_columns(self) -> tuple[np.ndarray, np.ndarray]:
+        """Column among the outputs of every neuron slot, -1 for the others; and the numbers of the columns."""
+        numbers = np.arange(len(self.outputs), dtype=np.int32)
+        columns = np.full(self.graph.neurons.size, -1, np.int32)
+        columns[self.outputs] = numbers
+        return columns, numbers
 
     @property
     def n_generations(self) -> int:

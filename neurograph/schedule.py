@@ -8,6 +8,7 @@ import numpy as np
 
 from .errors import CycleError
 from .graph.graph import Graph
+from .locks import alone
 
 REPAIR_LIMIT = 4096  # changes a local repair may make before sorting everything is the better bet
 
@@ -186,6 +187,7 @@ class Schedule:
             self.generation[slot] = generation
         return False
 
+    @alone
     def _ordered(self) -> tuple[np.ndarray, np.ndarray]:
         if self._order is None:
             from .graph import compiled

@@ -10,13 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import backends
+from . import backends, memory
 from .checks import regular, require
-from .errors import NotSupportedError
+from .errors import NotSupportedError, OutOfMemoryError
 from .graph.graph import Graph
 from .plan import Plan
 
 PIECE_BYTES = 2**27  # activations that one piece of a large prediction may take
+LEAST = 64  # samples that always run together, if they fit
+# A pass of more bytes than FREELY asks how much memory there is, and takes at most this SHARE of it.
+FREELY, SHARE = 2**28, 0.5
 
 
 @dataclass(frozen=True)
@@ -152,11 +155,18 @@ def predict(
     whole : bool
         Whether it held all samples and steps.
     """
-    batch, steps = X.shape[:2]
-    row = max(1, plan.graph.neurons.size * plan.graph.dtype.itemsize)
+    batch, steps, _ = X.shape
+    if steps == 1 and batch <= (batch_size or LEAST) and _is_small(plan, batch, 1):
+        # A few samples should cost no more than their arithmetic.
+        run = backend.forward(plan, X, False, reuse, state)
+        return read(run), run.state() if want_state else state, run, True
+    row, history = max(1, plan.graph.neurons.size * plan.graph.dtype.itemsize), plan.history
     if batch_size is None:
-        batch_size = int(np.clip(PIECE_BYTES // (row * (plan.history + min(steps, 16))) // 64 * 64, 64, 2048))
-    window = max(1, 2 * plan.history, PIECE_BYTES // (row * min(batch, batch_size)))
+        fitting = PIECE_BYTES // (row * (history + min(steps, 16))) // LEAST * LEAST
+        batch_size = min(max(fitting, LEAST), 2048)
+    batch_size = min(batch, batch_size)
+    window = max(1, 2 * history, PIECE_BYTES // (row * batch_size))
+    batch_size = samples_at_once(backend, plan, batch_size, min(steps, window), False, reuse)
     parts: list[np.ndarray] = []
     states: list[Any] = []
     run = reuse
@@ -181,6 +191,75 @@ def predict(
     return np.concatenate(parts), joined, run, whole
 
 
+def _is_small(plan: Plan, batch: int, steps: int) -> bool:
+    """Whether a pass surely takes less than FREELY; a look that costs nothing."""
+    rows = max(batch, LEAST) * (plan.history + steps) * plan.graph.neurons.size
+    return rows * 64 <= FREELY  # five arrays of eight bytes at most, and what fills up their panels
+
+
+def samples_at_once(backend: ModuleType, plan: Plan, batch: int, steps: int, keep: bool, held: Any = None) -> int:
+    """How many of ``batch`` samples a pass over ``steps`` may take: all, or as many as the memory is there for.
+
+    ``held`` is a pass whose memory the new one may take over.
+
+    Raises
+    ------
+    OutOfMemoryError
+        If there is no room for one sample.
+    """
+    if _is_small(plan, batch, steps) or backend.footprint(plan, batch, steps, keep) <= FREELY:
+        return batch
+    free = memory.available()
+    if free is None:
+        return batch
+    room = int(SHARE * (free + (held.nbytes if held is not None else 0)))
+    if backend.footprint(plan, batch, steps, keep) <= room:
+        return batch
+    fitting = room * LEAST // backend.footprint(plan, LEAST, steps, keep) // LEAST * LEAST
+    samples = fitting or LEAST // 2
+    while backend.footprint(plan, samples, steps, keep) > room:
+        if samples == 1:
+            raise OutOfMemoryError(
+                f"one sample over {steps} time steps needs {backend.footprint(plan, 1, steps, keep):,} bytes for the "
+                f"activations of {len(plan.graph.neurons):,} neurons, but only {room:,} bytes, half of what is free, "
+                f"may be taken; {_cure(plan, keep)}"
+            )
+        samples = (samples - LEAST if samples > LEAST else samples // 2) or 1
+    if samples > LEAST:  # pieces of one size run in the same memory
+        pieces = -(-batch // samples)
+        samples = -(-batch // (pieces * LEAST)) * LEAST
+    return samples
+
+
+def _cure(plan: Plan, keep: bool) -> str:
+    cures = ["use dtype float32"] if plan.graph.dtype.itemsize > 4 else []
+    if plan.history:
+        cures.append("give backward recompute=True, or shorter sequences" if keep else "give shorter sequences")
+    return ", ".join([*cures, "free memory, or use a machine with more"])
+
+
+def chunk_length(steps: int, truncate: int | None, recompute: bool | int) -> int:
+    """Steps that run together in a backward pass through time."""
+    if truncate is not None:
+        return min(truncate, steps)
+    if recompute is False:
+        return steps
+    return min(steps, isqrt(steps - 1) + 1 if recompute is True else int(recompute))
+
+
+def fitting(
+    backend: ModuleType, plan: Plan, X: np.ndarray, truncate: int | None, recompute: bool | int, held: Any
+) -> tuple[int, bool]:
+    """Samples of X that a backward pass may take at once, and whether they are so many that memory matters."""
+    batch, steps, _ = X.shape
+    if _is_small(plan, batch, steps):
+        return batch, False
+    if recompute is not False:
+        steps = chunk_length(steps, truncate, recompute)
+    samples = samples_at_once(backend, plan, batch, steps, True, held)
+    return samples, backend.footprint(plan, samples, steps, True) > FREELY
+
+
 def backward(
     backend: ModuleType,
     plan: Plan,
@@ -190,13 +269,72 @@ def backward(
     truncate: int | None,
     recompute: bool | int,
     reuse: Any,
-) -> tuple[float, Any]:
-    """Run X, ``measure`` the outputs (batch, time, n_outputs), and carry the gradient back through time.
+    samples: int,
+) -> tuple[float, Any, bool]:
+    """Run X, ``measure`` the outputs (batch, time, n_outputs), and fill the gradients; ``samples`` at a time.
 
-    Without ``truncate`` and ``recompute`` every activation is kept and the gradient goes back to the first step. The
-    sequence is cut into chunks otherwise: truncated, no delta crosses a cut (Williams & Peng 1990); recomputed, only
-    the states at the cuts are kept and each chunk runs a second time when its turn comes (Chen et al. 2016, "Training
-    deep nets with sublinear memory cost").
+    Several pieces of samples run forward first, for the loss needs all outputs, and once more with their gradients.
+
+    Returns
+    -------
+    value : float
+    run : Pass
+        The last pass.
+    whole : bool
+        Whether it held all samples and steps.
+    """
+    batch, steps, _ = X.shape
+    length = chunk_length(steps, truncate, recompute)
+    again = recompute is not False and length < steps
+    if again and plan.n_special and plan.graph.delayed:
+        raise NotSupportedError(
+            "recompute is for networks whose neurons sum or average where connections have delays; leave it out"
+        )
+    if steps == 1 and batch <= samples:  # not a sequence: no chunks to look after
+        run = backend.forward(plan, X, True, reuse, state)
+        value, gradient = measure(run.outputs)
+        backend.backward(plan, run, gradient, False, None, state is not None)
+        return value, run, True
+    if batch <= samples:
+        value, run = _through_time(backend, plan, X, state, measure, length, truncate is not None, again, reuse, False)
+        return value, run, length == steps
+    outputs, _, run, _ = predict(backend, plan, X, state, samples, reuse, _outputs, False)
+    value, gradient = measure(outputs)
+    for first in range(0, batch, samples):
+        piece = slice(first, first + samples)
+        part, carried = gradient[piece], None if state is None else _of_samples(state, piece)
+        _, run = _through_time(
+            backend, plan, X[piece], carried, _given(value, part), length, truncate is not None, again, run, first > 0
+        )
+    return value, run, False
+
+
+def _outputs(run: Any) -> np.ndarray:
+    return run.outputs
+
+
+def _given(value: float, gradient: np.ndarray) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+    return lambda outputs: (value, gradient)
+
+
+def _through_time(
+    backend: ModuleType,
+    plan: Plan,
+    X: np.ndarray,
+    state: backends.State | None,
+    measure: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    length: int,
+    truncated: bool,
+    again: bool,
+    reuse: Any,
+    add: bool,
+) -> tuple[float, Any]:
+    """Run X in chunks of ``length`` steps, ``measure`` the outputs, and carry the gradient back through time.
+
+    In one chunk every activation is kept and the gradient goes back to the first step. ``truncated``, no delta crosses
+    a cut (Williams & Peng 1990); run ``again``, only the states at the cuts are kept and each chunk runs a second time
+    when its turn comes (Chen et al. 2016, "Training deep nets with sublinear memory cost"). Gradients are to ``add`` to
+    what is there already.
 
     Returns
     -------
@@ -205,16 +343,6 @@ def backward(
         The pass over the first chunk.
     """
     steps = X.shape[1]
-    length = steps
-    if truncate is not None:
-        length = truncate
-    elif recompute is not False:
-        length = isqrt(steps - 1) + 1 if recompute is True else int(recompute)
-    again = recompute is not False and length < steps
-    if again and plan.n_special and plan.graph.delayed:
-        raise NotSupportedError(
-            "recompute is for networks whose neurons sum or average where connections have delays; leave it out"
-        )
     cuts = [slice(a, min(a + length, steps)) for a in range(0, steps, length)]
     chunks = [np.ascontiguousarray(X[:, cut]) for cut in cuts]
     states, outputs = [state], []
@@ -232,9 +360,9 @@ def backward(
     for i in reversed(range(len(chunks))):
         first, last = i == 0, i == len(chunks) - 1
         run = runs.pop() if last or not again else backend.forward(plan, chunks[i], True, run, states[i])
-        constant = (states[0] is not None) if first else truncate is not None
-        later = backend.backward(plan, run, gradient[:, cuts[i]], not last, later, constant)
-        if truncate is not None:
+        constant = (states[0] is not None) if first else truncated
+        later = backend.backward(plan, run, gradient[:, cuts[i]], add or not last, later, constant)
+        if truncated:
             later = None
     return value, run
 

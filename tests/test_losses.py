@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from neurograph.backends import cpu
 from neurograph.errors import InvalidValueError, UnknownNameError
 from neurograph.functions import losses
 from neurograph.functions.losses import LOSSES, accuracy, get
@@ -286,3 +287,41 @@ def test_accuracy_counts():
     assert accuracy([[-1.0], [2.0], [0.5], [-3.0]], [0, 1, 0, 0]) == 0.75
     with pytest.raises(InvalidValueError, match="label 3 at row 0"):
         accuracy(outputs, [3, 0, 0, 0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1), (33, 10), (200, 70)])
+def test_compiled_cross_entropy_equals_its_definition(shape, dtype):
+    """Also where an output is not finite, and for Y that it leaves to the definition."""
+    rng = np.random.default_rng(shape[0])
+    outputs, Y = (3 * rng.normal(size=shape)).astype(dtype), rng.integers(0, shape[1], shape[0])
+    for part, targets in ((outputs, Y), (outputs, Y.astype(np.int32)), (outputs[::-1], Y)):
+        value, gradient = cpu.LOSSES[losses.cross_entropy](part, targets)
+        wanted, by_definition = losses.cross_entropy(part, targets)
+        assert value == pytest.approx(wanted, rel=1e-13) and gradient.dtype == dtype
+        np.testing.assert_allclose(gradient, by_definition, rtol=1e-6 if dtype == "float32" else 1e-13, atol=1e-15)
+    outputs[0, 0] = np.nan
+    assert np.isnan(cpu.LOSSES[losses.cross_entropy](outputs, Y)[0])
+    for wrong in (Y - shape[1], Y + shape[1]):
+        with pytest.raises(InvalidValueError, match="out of range"):
+            cpu.LOSSES[losses.cross_entropy](outputs, wrong)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1), (33, 10), (200, 70)])
+def test_compiled_mse_equals_its_definition(shape, dtype):
+    """Also for Y that it leaves to the definition, which names what is not finite."""
+    rng = np.random.default_rng(shape[0])
+    outputs, Y = rng.normal(size=shape).astype(dtype), rng.normal(size=shape)
+    compiled = cpu.LOSSES[losses.mse]
+    others = (Y.astype(t) for t in ("float32", "longdouble", ">f8"))
+    for part, targets in ((outputs, Y), (outputs[::-1], Y), *((outputs, other) for other in others)):
+        value, gradient = compiled(part, targets)
+        wanted, by_definition = losses.mse(part, targets)
+        assert value == pytest.approx(wanted, rel=1e-13) and gradient.dtype == dtype
+        np.testing.assert_allclose(gradient, by_definition, rtol=1e-6 if dtype == "float32" else 1e-13)
+    Y[0, 0] = np.nan
+    with pytest.raises(InvalidValueError, match="row 0, column 0"):
+        compiled(outputs, Y)
+    with pytest.raises(InvalidValueError, match="shape"):
+        compiled(outputs, Y[:, :0])

@@ -2,13 +2,15 @@
 
 ``forward(plan, X, keep, reuse, state) -> Pass`` runs a batch (batch, steps, n_inputs), ``backward(plan, run, gradient,
 add, later, constant_state)`` fills the gradients of the graph's tables and returns what the pass over earlier steps
-needs as ``later``, and ``sgd``, ``adam`` and ``rmsprop`` update parameters in place. A `Pass` offers ``outputs``,
-``activations(slots, first)``, ``output(slot)``, ``error(slot)`` and ``state()``.
+needs as ``later``, ``footprint(plan, batch, steps, keep)`` counts the bytes of a pass, and ``sgd``, ``adam`` and
+``rmsprop`` update parameters in place. A `Pass` offers ``outputs``, ``activations(slots, first)``, ``output(slot)``,
+``error(slot)``, ``state()`` and ``nbytes``. ``LOSSES`` are functions that stand for some of the losses by name.
 """
 
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from types import ModuleType
 
 from ..errors import NotSupportedError, UnknownNameError
@@ -49,6 +51,7 @@ def resolve(name: str) -> str:
     return name
 
 
+@cache
 def get_backend(name: str) -> ModuleType:
     """Import and return the module of a backend."""
     return importlib.import_module(f"{__name__}.{resolve(name)}")

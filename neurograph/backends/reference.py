@@ -10,12 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..functions import activations
+from ..functions.losses import Loss
 from ..plan import MEAN, SPECIAL, Plan
 from .state import State
 from .updates import adam, rmsprop, sgd
 
-__all__ = ["Pass", "adam", "backward", "forward", "rmsprop", "sgd"]
+__all__ = ["LOSSES", "Pass", "adam", "backward", "footprint", "forward", "rmsprop", "sgd"]
 
+LOSSES: dict[Loss, Loss] = {}
 PRODUCT, MAX, _, MAXABS, MEDIAN = SPECIAL
 
 
@@ -29,6 +31,11 @@ class Pass:
         self.delta = np.zeros((steps, *shape[1:]), plan.graph.dtype)
         self._plan = plan
         self.differentiated = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what the pass keeps."""
+        return self.y.nbytes + self.v.nbytes + self.delta.nbytes
 
     @property
     def outputs(self) -> np.ndarray:
@@ -51,6 +58,11 @@ class Pass:
     def error(self, slot: int) -> np.ndarray:
         """(batch,), at the first step."""
         return self.delta[0, slot].copy()
+
+
+def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
+    """Bytes that a pass takes, with its gradients if they are to ``keep``."""
+    return (4 if keep else 3) * (plan.history + steps) * plan.graph.neurons.size * batch * plan.graph.dtype.itemsize
 
 
 def forward(

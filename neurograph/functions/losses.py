@@ -30,6 +30,8 @@ def _as_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
 
 
 def _as_outputs(outputs: ArrayLike) -> FloatArray:
+    if type(outputs) is np.ndarray and outputs.dtype.kind == "f" and outputs.ndim == 2 and outputs.size:
+        return outputs
     outputs = _as_numbers(outputs, "outputs")
     if outputs.dtype.kind != "f":
         outputs = outputs.astype(np.float64)
@@ -70,7 +72,11 @@ def _labels(labels: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.intp]:
             f"Y has shape {labels.shape}, but outputs of shape {shape} need integer labels of shape ({batch},) "
             f"or probabilities of shape {shape}"
         )
-    if not (labels.min() >= 0 and labels.max() < n_outputs):  # so that NaN is caught too
+    if labels.dtype == np.int64:  # a negative number without its sign is too large: one look instead of two
+        known = np.maximum.reduce(labels.view(np.uint64)) < n_outputs
+    else:
+        known = labels.min() >= 0 and labels.max() < n_outputs
+    if not known:  # so that NaN is caught too
         row = int(np.argmin((labels >= 0) & (labels < n_outputs)))
         raise InvalidValueError(
             f"label {labels[row]} at row {row} is out of range: {n_outputs} outputs allow labels 0 to {n_outputs - 1}"
@@ -107,7 +113,7 @@ def _loss(convert: Callable[[ArrayLike, tuple[int, int]], NDArray[Any]]) -> Call
             targets = convert(Y, outputs.shape)
             # Outputs that overflowed give a value of inf or NaN, which the trainer reports; a warning adds nothing.
             with np.errstate(over="ignore", invalid="ignore"):
-                value, gradient = formula(outputs.astype(np.float64), targets)
+                value, gradient = formula(outputs, targets)
                 gradient = gradient.astype(outputs.dtype, order="C")
             value = float(value)
             if not math.isfinite(value):
@@ -212,16 +218,17 @@ def cross_entropy(outputs: FloatArray, Y: NDArray[Any]) -> tuple[float, FloatArr
     (1.3863, [[0.25, 0.25, -0.75, 0.25]])
     """
     # One row a class: NumPy reduces down the columns of a wide array much faster than along rows of ten.
-    logits = np.ascontiguousarray(outputs.T)
-    shifted = logits - np.maximum.reduce(logits, axis=0)
+    shifted = outputs.T.astype(np.float64, order="C")
+    shifted -= np.maximum.reduce(shifted, axis=0)
     gradient = np.exp(shifted)
     total = np.add.reduce(gradient, axis=0)
     gradient /= total
     batch = len(outputs)
     if Y.ndim == 1:
-        samples = np.arange(batch)
-        value = np.add.reduce(np.log(total) - shifted[Y, samples]) / batch
-        gradient[Y, samples] -= 1
+        places = Y * batch
+        places += _counting(batch)
+        value = np.add.reduce(np.log(total) - shifted.ravel()[places]) / batch
+        gradient.ravel()[places] -= 1
     else:
         value = np.add.reduce(Y.T * (np.log(total) - shifted), axis=None) / batch
         gradient *= np.add.reduce(Y, axis=1)
@@ -257,10 +264,16 @@ def binary_cross_entropy(outputs: FloatArray, Y: FloatArray) -> tuple[float, Flo
     >>> round(value, 4), gradient.tolist()
     (0.6931, [[0.25], [-0.25]])
     """
+    outputs = outputs.astype(np.float64)
     small = np.exp(-np.abs(outputs))  # at most 1, so nothing overflows
     value = np.add.reduce(np.maximum(outputs, 0) - outputs * Y + np.log1p(small), axis=None) / outputs.size
     sigmoid = np.where(outputs >= 0, 1, small) / (1 + small)
     return value, (sigmoid - Y) / outputs.size
+
+
+@functools.lru_cache(maxsize=2)
+def _counting(count: int) -> NDArray[np.intp]:
+    return np.arange(count)
 
 
 LOSSES: dict[str, Loss] = {

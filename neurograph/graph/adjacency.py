@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..locks import alone
 from .tables import Table
 
 SLACK_SHIFT = 4  # a freshly sorted row has room for 1/16 more entries, and for one at least
@@ -120,6 +121,7 @@ class Adjacency:
         )  # fmt: skip
         self.rebuilds += 1
 
+    @alone
     def of(self, rows: np.ndarray) -> np.ndarray:
         """Connection slots of several rows, row after row."""
         from . import compiled

@@ -4,39 +4,16 @@ All of them are serial and work on plain arrays. They live in one file, with the
 cache does not notice changes in other files. Nothing here is imported before the first edit needs it.
 """
 
-import sys
 from functools import partial
 
-import numba
 import numpy as np
-from numba.core import event
 
-jit = partial(numba.njit, cache=True, nogil=True, error_model="numpy")
+from ..jit import njit
+
+jit = partial(njit, nogil=True, error_model="numpy")
 
 FITS = -1  # append_rows placed everything
 ACYCLIC, CYCLIC, TOO_FAR = 0, 1, 2  # outcomes of raise_generations
-
-
-class _Announcement(event.Listener):
-    """Says, once a process, why the first call takes so long; numba reports compiling, not loading from disk."""
-
-    def __init__(self):
-        self.said = False
-
-    def on_start(self, event):
-        compiled = getattr(event.data.get("dispatcher"), "py_func", None)
-        if not self.said and compiled is not None and compiled.__module__.startswith("neurograph."):
-            self.said = True
-            print(
-                "neurograph: compiling kernels for this machine; they are kept on disk for the next time",
-                file=sys.stderr,
-            )
-
-    def on_end(self, event):
-        pass
-
-
-event.register("numba:compile", _Announcement())
 
 
 @jit

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import numba
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+
 import numpy as np
 
+from ...errors import OutOfMemoryError
+from ...locks import ALONE
 from ...plan import MEAN, Plan
 from ..state import State
-from . import kernels
-from .updates import adam, one_at_a_time, rmsprop, sgd
+from . import kernels, threads
+from .losses import LOSSES
+from .updates import adam, rmsprop, sgd
 
-__all__ = ["Pass", "adam", "backward", "forward", "rmsprop", "sgd"]
+__all__ = ["LOSSES", "Pass", "adam", "backward", "footprint", "forward", "rmsprop", "sgd"]
 
 
 # Bringing the weights into row order pays from so many reads of a column so long that it does not stay in the first
 # cache: by slot, each read takes a line of its own from the caches.
 ENOUGH_READS, LARGE_COLUMN = 2, 20_000
+NO_DELTAS = np.zeros((0, 0, 0), np.float32)
 
 
 class Pass:
@@ -26,42 +33,39 @@ class Pass:
     """
 
     def __init__(self, plan: Plan, batch: int, steps: int, reuse: Pass | None):
-        dtype = plan.graph.dtype
-        lanes = kernels.lanes_of(dtype, batch)
-        panels = -(-batch // lanes)
-        n, q = plan.graph.neurons.size, plan.n_special
-        self.history = plan.history
-        # Sliding on costs ``history`` steps of copying every so many steps.
-        window = min(steps, 4 * self.history) + self.history if self.history else 1
-        rows = (self.history + steps) * n
-        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("acts", "z"), (panels, rows, lanes))
-        shapes |= {"delta": (panels, max(window, 2 * self.history) * n, lanes)}
-        shapes |= {"kept": (panels, steps * q, 4, lanes)}
-        shapes |= {"delta_special": (panels, max(window, 2 * self.history) * q, lanes)}
-        old = reuse._buffers if isinstance(reuse, Pass) else {}
-        self._shapes, self._dtype = shapes, dtype
+        self._dtype = dtype = plan.graph.dtype
+        self._plan, self._batch, self._n = plan, batch, plan.graph.neurons.size
+        self.steps, self.history = steps, plan.history
+        self._layout = _layout(self._n, plan.n_special, batch, steps, self.history, dtype)
+        self._buffers: dict[str, np.ndarray] = {}
         # Fresh pages cost more than the arithmetic of a small batch: take over what fits.
-        fits = {name: a for name, a in old.items() if a.shape == shapes.get(name, a.shape) and a.dtype == dtype}
-        self._buffers: dict[str, np.ndarray] = fits
-        self._plan, self._batch, self._n = plan, batch, n
-        self.steps = steps
+        if isinstance(reuse, Pass) and reuse._layout is self._layout:
+            self._buffers = reuse._buffers
+        elif isinstance(reuse, Pass) and reuse._dtype == dtype:
+            self._buffers = {
+                name: a for name, a in reuse._buffers.items() if a.shape == self._layout.get(name, a.shape)
+            }
         self._divisor: np.ndarray | None = None
         self._first_delta = 0
-        self.rate = np.zeros(0, dtype)
+        self.rate = _nothing(dtype)
         self.differentiated = False
 
     def buffer(self, name: str) -> np.ndarray:
         """An array of the pass, made when first asked for."""
         if name not in self._buffers:
-            self._buffers[name] = _zeros(self._shapes[name], self._dtype)
+            self._buffers[name] = _zeros(self._layout[name], self._dtype)
         return self._buffers[name]
 
     def ordered_weights(self, count: int) -> np.ndarray:
         """Room for the weights in row order."""
-        self._shapes["ordered"] = (count,)
-        if "ordered" in self._buffers and len(self._buffers["ordered"]) != count:
-            del self._buffers["ordered"]
-        return self.buffer("ordered")
+        if "ordered" not in self._buffers or len(self._buffers["ordered"]) != count:
+            self._buffers["ordered"] = _zeros((count,), self._dtype)
+        return self._buffers["ordered"]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what the pass holds."""
+        return sum(array.nbytes for array in self._buffers.values())
 
     @property
     def outputs(self) -> np.ndarray:
@@ -81,7 +85,7 @@ class Pass:
 
     def _read(self, name: str, slots: np.ndarray, first: int, steps: int) -> np.ndarray:
         array = np.empty((self._batch, steps, len(slots)), self._dtype)
-        slots = slots.astype(np.int32, copy=False)
+        slots = slots if slots.dtype == np.int32 else slots.astype(np.int32)
         kernels.from_panels(self.buffer(name), slots, (self.history + first) * self._n, self._n, array)
         return array
 
@@ -101,19 +105,67 @@ class Pass:
         return rows.ravel()[: self._batch] * scale
 
 
+@lru_cache(maxsize=64)
+def _layout(
+    n: int, n_special: int, batch: int, steps: int, history: int, dtype: np.dtype
+) -> Mapping[str, tuple[int, ...]]:
+    """Shapes of the buffers of a pass."""
+    lanes = kernels.lanes_of(dtype, batch)
+    panels = -(-batch // lanes)
+    # Sliding on costs ``history`` steps of copying every so many steps.
+    window = max(min(steps, 4 * history) + history, 2 * history) if history else 1
+    rows = (panels, (history + steps) * n, lanes)
+    return {
+        "acts": rows,
+        "z": rows,
+        "delta": (panels, window * n, lanes),
+        "kept": (panels, steps * n_special, 4, lanes),
+        "delta_special": (panels, window * n_special, lanes),
+    }
+
+
+def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
+    """Bytes that a pass takes, with its gradients if they are to ``keep``."""
+    shapes = _layout(plan.graph.neurons.size, plan.n_special, batch, steps, plan.history, plan.graph.dtype)
+    names = ["acts", "kept"]
+    if plan.leaks or (keep and plan.needs_preactivation):
+        names.append("z")
+    if keep:
+        names += ["delta", "delta_special"]
+    return sum(math.prod(shapes[name]) for name in names) * plan.graph.dtype.itemsize
+
+
 def _zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Zeros that begin on a 2 MiB boundary of an allocation large enough for numpy to ask for huge pages.
 
     Connections visit the rows of a panel at random; on 4 KiB pages every other visit misses the address cache.
     """
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     if size < 2**18:
         return np.zeros(shape, dtype)
-    memory = np.empty(size + 2**22, np.uint8)  # what is never touched takes no memory
+    try:
+        memory = np.empty(size + 2**22, np.uint8)  # what is never touched takes no memory
+    except MemoryError:
+        raise OutOfMemoryError(
+            f"a pass needs {size:,} bytes for one of its arrays, which the system does not give; run fewer samples or "
+            "time steps at once"
+        ) from None
     begin = -memory.ctypes.data % 2**21
     array = memory[begin : begin + size].view(dtype).reshape(shape)
     array[:] = 0
     return array
+
+
+@lru_cache
+def _nothing(dtype: np.dtype) -> np.ndarray:
+    return np.zeros(0, dtype)
+
+
+def _threads(run: Pass) -> int:
+    """One where so little is to be done that the kernels would not share it out: asking numba takes a lock."""
+    connections = len(run._plan.graph.connections) + run._n
+    small = connections * run._layout["acts"][0] * run.steps < kernels.SERIAL_WORK
+    return 1 if small else threads.count()
 
 
 def forward(
@@ -123,21 +175,19 @@ def forward(
 
     ``keep`` what `backward` needs; ``reuse`` the memory of an older pass; begin with a ``state``, or with zeros.
     """
-    steps = X.shape[1]
-    run = Pass(plan, len(X), steps, reuse)
+    batch, steps, _ = X.shape
+    run = Pass(plan, batch, steps, reuse)
     graph, neurons, n = plan.graph, plan.graph.neurons, plan.graph.neurons.size
     acts, keep_z = run.buffer("acts"), plan.leaks or (keep and plan.needs_preactivation)
     z = run.buffer("z") if keep_z else acts
-    rate = np.zeros(0, graph.dtype)
     if plan.leaks:  # a freed slot has time constant 0
-        rate = (1 / np.maximum(neurons["time_constant"], 1)).astype(graph.dtype)
-    run.rate = rate
+        run.rate = (1 / np.maximum(neurons["time_constant"], 1)).astype(graph.dtype)
     weight, slot = graph.connections["weight"], graph.incoming.slot
-    with one_at_a_time:
+    with ALONE:
         if acts.shape[0] * steps >= ENOUGH_READS and len(weight) >= LARGE_COLUMN:
             # In the order of the rows the weights are read in sequence, panel after panel and step after step.
             ordered = run.ordered_weights(len(slot))
-            kernels.by_place(slot, weight, ordered)
+            kernels.by_place(_threads(run), slot, weight, ordered)
             weight, slot = ordered, slot[:0]
         if run.history and state is not None:
             slots = np.arange(n, dtype=np.int32)
@@ -150,11 +200,11 @@ def forward(
             kernels.clear(z, 0, run.history * n)
         kernels.to_panels(X, plan.inputs, acts, run.history * n, n, True)
         kernels.forward(
-            plan.rows, plan.offsets, plan.incoming_work, plan.part_rows, plan.part_bounds, numba.get_num_threads(),
+            plan.rows, plan.offsets, plan.incoming_work, plan.part_rows, plan.part_bounds, _threads(run),
             steps, run.history, n, plan.n_special,
             graph.incoming.start, graph.incoming.length, graph.unrolled().incoming, slot, graph.connections["delay"],
             weight, neurons["activation"],
-            neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], rate, plan.special, acts, z,
+            neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], run.rate, plan.special, acts, z,
             keep_z, run.buffer("kept"),
         )  # fmt: skip
     return run
@@ -175,23 +225,23 @@ def backward(
     """
     graph, neurons, n = plan.graph, plan.graph.neurons, plan.graph.neurons.size
     acts, delta = run.buffer("acts"), run.buffer("delta")
-    columns = len(plan.outputs)
-    output = np.full(n, -1, np.int32)
-    output[plan.outputs] = places = np.arange(columns, dtype=np.int32)
+    columns, history = len(plan.outputs), run.history
+    output, places = plan.output_columns
     by_output = np.empty((acts.shape[0], run.steps * columns, acts.shape[2]), graph.dtype)
     if plan.has_mean:
         fan_in = np.maximum(graph.incoming.length[:n], 1)
         run._divisor = np.where(neurons["aggregation"] == MEAN, fan_in, 1).astype(graph.dtype)
     z = run.buffer("z") if plan.needs_preactivation or plan.leaks else acts
-    ends, special = (delta.shape[1] // max(n, 1) - run.history), run.buffer("delta_special")
-    with one_at_a_time:
+    special = run.buffer("delta_special")
+    with ALONE:
         kernels.to_panels(np.ascontiguousarray(gradient), places, by_output, 0, columns, False)
-        if run.history:
+        if history:
+            ends = delta.shape[1] // max(n, 1) - history
             delta[:, ends * n :] = 0 if later is None else later
             special[:, ends * plan.n_special :] = 0
         run._first_delta = kernels.backward(
-            plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, numba.get_num_threads(),
-            run.steps, run.history, n, plan.n_special, columns, add, constant_state, graph.outgoing.start,
+            plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, _threads(run),
+            run.steps, history, n, plan.n_special, columns, add, constant_state, graph.outgoing.start,
             graph.outgoing.length, graph.unrolled().outgoing, graph.outgoing.slot, graph.connections["delay"],
             graph.incoming.length, graph.connections["weight"], graph.connections["grad"], neurons["activation"],
             neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], neurons["bias_grad"], run.rate,
@@ -199,4 +249,4 @@ def backward(
         )  # fmt: skip
     run.differentiated = True
     first = run._first_delta * n
-    return delta[:, first : first + run.history * n].copy()
+    return delta[:, first : first + history * n].copy() if history else NO_DELTAS

@@ -21,29 +21,30 @@ import math
 from functools import partial
 from typing import NamedTuple
 
-import llvmlite.binding
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from ...functions.activations import ACTIVATIONS, EXP_LIMIT, LELU_SLOPE, LOG_FLOOR, SELU_ALPHA, SELU_SCALE
 from ...functions.aggregations import AGGREGATIONS
+from ...jit import njit
 
 # Sums may be reassociated; NaN and infinity keep their meaning.
-jit = partial(
-    numba.njit, cache=True, nogil=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "afn", "reassoc"}
-)
+jit = partial(njit, nogil=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "afn", "reassoc"})
 parallel_jit = partial(jit, parallel=True)
 
 
 def _register_bytes() -> int:
-    features = llvmlite.binding.get_host_cpu_features()
-    if features.get("avx512f"):
+    # What numba compiles for: the host, or what NUMBA_CPU_FEATURES, NUMBA_CPU_NAME and NUMBA_ENABLE_AVX say.
+    given = numba.config.CPU_FEATURES
+    features = (get_host_cpu_features() if given is None else given).split(",")
+    if "+avx512f" in features:
         return 64
-    return 32 if features.get("avx2") else 16
+    return 32 if "+avx2" in features else 16
 
 
 REGISTER_BYTES = _register_bytes()
@@ -86,7 +87,7 @@ class _Emit:
         suffix = f"v{self.width}f{32 if dtype == types.float32 else 64}"
         # llvmlite's declare_intrinsic does not name vector types, so the intrinsics are declared by hand.
         declare = partial(cgutils.get_or_insert_function, builder.module)
-        self._fma = declare(ir.FunctionType(self.vector, [self.vector] * 3), f"llvm.fma.{suffix}")
+        self._fma = declare(ir.FunctionType(self.vector, [self.vector] * 3), f"llvm.fmuladd.{suffix}")
 
     def row(self, array_type, array, panel, row, registers):
         """Pointer to ``array[panel, row, 0]``."""
@@ -1086,12 +1087,20 @@ def _by_place_entries(slot, column, out, first, last):
 
 
 @parallel_jit
-def by_place(slot, column, out):
-    """``out[k] = column[slot[k]]`` for every row entry, and for the slack between the rows too."""
+def _by_place_chunks(slot, column, out):
     chunk = np.int64(16_384)
     for i in numba.prange((slot.shape[0] + chunk - 1) // chunk):
         first = np.int64(i) * chunk
         _by_place_entries(slot, column, out, first, min(first + chunk, np.int64(slot.shape[0])))
+
+
+@jit
+def by_place(threads, slot, column, out):
+    """``out[k] = column[slot[k]]`` for every row entry, and for the slack between the rows too."""
+    if threads == 1:
+        _by_place_entries(slot, column, out, np.int64(0), np.int64(slot.shape[0]))
+    else:
+        _by_place_chunks(slot, column, out)
 
 
 @jit

@@ -8,18 +8,20 @@ A running mean whose gradient has become zero shrinks until it sticks at a denor
 rounds to itself), and arithmetic on those is several times slower for ever after. Such a mean is set to zero.
 """
 
-import threading
 from functools import partial
 
 import numba
 import numpy as np
 
+from ...jit import njit
+from ...locks import ALONE
+from . import threads
+
 # Sums may be reassociated and divisions turned into multiplications; NaN and infinity keep their meaning.
 # error_model="numpy": a division that might raise ZeroDivisionError is not vectorised (Adam: 2.8 ms against 0.3 ms).
 # All jit options and every function that these kernels call stay in this file: numba's cache sees no change elsewhere.
 _jit = partial(
-    numba.njit,
-    cache=True,
+    njit,
     nogil=True,
     error_model="numpy",
     fastmath={"nsz", "arcp", "contract", "afn", "reassoc"},
@@ -30,9 +32,6 @@ CHUNK = 16_384
 # A parallel region costs as much as 10,000 parameters (3 microseconds), but milliseconds where other processes hold the
 # cores. This many take 30 microseconds in one thread, next to nothing beside the pass that gave their gradients.
 SERIAL_BELOW = 65_536
-
-# numba's simplest threading layer aborts the process when two Python threads are in parallel regions, of any kernels.
-one_at_a_time = threading.Lock()
 
 
 @_jit
@@ -123,10 +122,10 @@ def _rmsprop_momentum_chunks(value, grad, square, velocity, momentum, lr, alpha,
 
 
 def _run(serial, parallel, value, *rest):
-    if value.size < SERIAL_BELOW:
+    if value.size < SERIAL_BELOW or threads.count() == 1:
         serial(value, *rest)
     else:
-        with one_at_a_time:
+        with ALONE:
             parallel(value, *rest)
 
 
