@@ -53,6 +53,7 @@ REGISTER_BYTES = _register_bytes()
 NARROW = 1
 MIDDLE = min(4, 128 // REGISTER_BYTES)
 WIDE = min(8, 256 // REGISTER_BYTES)
+ACCUMULATORS = 8
 TILE = 16  # columns and samples that are turned into rows together, as many as a cache line holds
 SERIAL_WORK = 20_000  # connections times panels, about 0.1 ms, below which a parallel region is not worth its risk
 
@@ -232,7 +233,7 @@ def _gather_of(registers):
             out = emit.row(t_acts, acts, panel, row, registers)
             lanes = ir.Constant(I64, registers * emit.width)
             # A multiply-add waits for the one before it in its register, so a narrow row uses several for each sum.
-            chains = max(1, WIDE // registers)
+            chains = max(1, ACCUMULATORS // registers)
             start = [emit.splat(seed)] * registers + [emit.zero] * (registers * (chains - 1))
 
             def add(place_of):
@@ -841,6 +842,22 @@ def forward_rows(order, lo, hi, first_panel, last_panel, at, rows, weight, neuro
 
 
 @jit
+def shut(acts, delta, panel, row, out, relu):
+    """Zero ``delta[panel, out]`` where ``relu`` shut off the output ``acts[panel, row]``; its sum over the lanes."""
+    zero = acts.dtype.type(0)
+    total = zero
+    if relu:
+        for lane in range(acts.shape[2]):
+            d = delta[panel, out, lane] if acts[panel, row, lane] > zero else zero
+            delta[panel, out, lane] = d
+            total += d
+    else:
+        for lane in range(acts.shape[2]):
+            total += delta[panel, out, lane]
+    return total
+
+
+@jit
 def backward_rows(order, lo, hi, constant, at, first_step, rows, weight, neurons, panels, gradients):
     """Deltas of neurons ``order[lo:hi]`` at one moment, and what their outgoing connections add to the gradients.
 
@@ -870,6 +887,11 @@ def backward_rows(order, lo, hi, constant, at, first_step, rows, weight, neurons
                 for lane in range(lanes):
                     delta[panel, out, lane] = 0
                 spread(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, out, first)
+                adds_up = neurons.aggregation[r] == SUM and not has_special and not leaks
+                if adds_up and column < 0 and activation in (IDENTITY, RELU):  # the commonest, without views
+                    total = shut(acts, delta, panel, row, out, activation == RELU)
+                    gradients.bias[r] = total if first else gradients.bias[r] + total
+                    continue
             own = delta[panel, out]
             if has_special:
                 for k in range(k0, k1):
