@@ -32,11 +32,11 @@ class Pass:
     began with.
     """
 
-    def __init__(self, plan: Plan, batch: int, steps: int, reuse: Pass | None):
+    def __init__(self, plan: Plan, batch: int, steps: int, reuse: Pass | None, single: bool = False):
         self._dtype = dtype = plan.graph.dtype
         self._plan, self._batch, self._n = plan, batch, plan.graph.neurons.size
         self.steps, self.history = steps, plan.history
-        self._layout = _layout(self._n, plan.n_special, batch, steps, self.history, dtype)
+        self._layout = _layout(self._n, plan.n_special, batch, steps, self.history, dtype, single)
         self._buffers: dict[str, np.ndarray] = {}
         # Fresh pages cost more than the arithmetic of a small batch: take over what fits.
         if isinstance(reuse, Pass) and reuse._layout is self._layout:
@@ -107,10 +107,10 @@ class Pass:
 
 @lru_cache(maxsize=64)
 def _layout(
-    n: int, n_special: int, batch: int, steps: int, history: int, dtype: np.dtype
+    n: int, n_special: int, batch: int, steps: int, history: int, dtype: np.dtype, single: bool = False
 ) -> Mapping[str, tuple[int, ...]]:
-    """Shapes of the buffers of a pass."""
-    lanes = kernels.lanes_of(dtype, batch)
+    """Shapes of the buffers of a pass; a ``single`` sample has a panel of one lane."""
+    lanes = 1 if single else kernels.lanes_of(dtype, batch)
     panels = -(-batch // lanes)
     # Sliding on costs ``history`` steps of copying every so many steps.
     window = max(min(steps, 4 * history) + history, 2 * history) if history else 1
@@ -121,6 +121,7 @@ def _layout(
         "delta": (panels, window * n, lanes),
         "kept": (panels, steps * n_special, 4, lanes),
         "delta_special": (panels, window * n_special, lanes),
+        "sums": (kernels.PUSH_SHARES, n),
     }
 
 
@@ -176,13 +177,25 @@ def forward(
     ``keep`` what `backward` needs; ``reuse`` the memory of an older pass; begin with a ``state``, or with zeros.
     """
     batch, steps, _ = X.shape
-    run = Pass(plan, batch, steps, reuse)
+    single = batch == steps == 1 and not keep and not plan.history and not plan.n_special
+    run = Pass(plan, batch, steps, reuse, single)
     graph, neurons, n = plan.graph, plan.graph.neurons, plan.graph.neurons.size
     acts, keep_z = run.buffer("acts"), plan.leaks or (keep and plan.needs_preactivation)
     z = run.buffer("z") if keep_z else acts
     if plan.leaks:  # a freed slot has time constant 0
         run.rate = (1 / np.maximum(neurons["time_constant"], 1)).astype(graph.dtype)
     weight, slot = graph.connections["weight"], graph.incoming.slot
+    if single:
+        x = acts.reshape(-1)
+        x[plan.inputs] = X[0, 0]
+        with ALONE:
+            kernels.forward_one(
+                plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, _threads(run),
+                *graph.outgoing.rows, graph.incoming.length, weight, neurons["activation"],
+                neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], x, z.reshape(-1), keep_z,
+                run.buffer("sums"),
+            )  # fmt: skip
+        return run
     with ALONE:
         if acts.shape[0] * steps >= ENOUGH_READS and len(weight) >= LARGE_COLUMN:
             # In the order of the rows the weights are read in sequence, panel after panel and step after step.

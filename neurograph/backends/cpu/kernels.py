@@ -1158,3 +1158,90 @@ def from_panels(panels, slots, first, stride, array):
                         row = panels[panel, first + t * stride + slots[j]]
                         for lane in range(top, min(top + TILE, inside)):
                             array[panel * lanes + lane, t, j] = row[lane]
+
+
+# -- one sample --------------------------------------------------------------------------------------------------------
+# Panels of one lane: a row by target would read its weights all over the column, so each neuron adds to the sums of its
+# targets instead, and one whose output is zero is passed over. The sums of so many shares of each generation are kept
+# apart, whatever the number of threads, and so are the same on any.
+
+PUSH_SHARES = 4
+
+
+@jit
+def push_rows(order, lo, hi, start, length, other, slot, weight, x, sums):
+    """Add what neurons ``order[lo:hi]`` send to the sums of their targets."""
+    for i in range(lo, hi):
+        r = order[i]
+        y = x[r]
+        if y == 0:
+            continue
+        for k in range(start[r], start[r] + length[r]):
+            sums[np.uint32(other[k])] += weight[np.uint32(slot[k])] * y
+
+
+@parallel_jit
+def _push_shares(order, lo, hi, work, start, length, other, slot, weight, x, sums):
+    for i in numba.prange(PUSH_SHARES):
+        share = np.int64(i)
+        a, b = cut(work, lo, hi, share, np.int64(PUSH_SHARES)), cut(work, lo, hi, share + 1, np.int64(PUSH_SHARES))
+        push_rows(order, a, b, start, length, other, slot, weight, x, sums[share])
+
+
+@jit
+def push_generation(order, lo, hi, work, threads, start, length, other, slot, weight, x, sums):
+    """Add what one generation sends to the sums, ``sums[share, target]``; little work is one share."""
+    if work[hi] - work[lo] < SERIAL_WORK:
+        push_rows(order, lo, hi, start, length, other, slot, weight, x, sums[0])
+    elif threads == 1:
+        for i in range(PUSH_SHARES):
+            share, shares = np.int64(i), np.int64(PUSH_SHARES)
+            a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
+            push_rows(order, a, b, start, length, other, slot, weight, x, sums[share])
+    else:
+        _push_shares(order, lo, hi, work, start, length, other, slot, weight, x, sums)
+
+
+@jit
+def activated(code, a, x, zero, one, short):
+    """An activation of one value, as `activate` computes it in a row; ``short`` says that it is float32."""
+    if code == RELU:
+        return x if x > zero or x != x else zero
+    if code == IDENTITY:
+        return x
+    if short:
+        if code == TANH:
+            return fast_tanh(x)
+        if code == SIGMOID:
+            return fast_sigmoid(x)
+        if code == GAUSS:
+            return fast_exp(-(x * x))
+    return value(code, a, x, zero, one)
+
+
+@jit
+def forward_one(
+    order, offsets, work, inputs, input_work, threads, start, length, other, slot, fan_in, weight, activation,
+    parameter, aggregation, bias, x, z, keep_z, sums,
+):  # fmt: skip
+    """Run one sample, x over neuron slots, whose inputs are there, through neurons that add up their terms."""
+    zero, one, short = x.dtype.type(0), x.dtype.type(1), x.itemsize == 4
+    for share in range(sums.shape[0]):
+        for r in range(sums.shape[1]):
+            sums[share, r] = 0
+    push_generation(
+        inputs, np.int64(0), np.int64(inputs.shape[0]), input_work, threads, start, length, other, slot, weight, x, sums
+    )
+    for g in range(offsets.shape[0] - 1):
+        for i in range(offsets[g], offsets[g + 1]):
+            r = order[i]
+            total = zero
+            for share in range(sums.shape[0]):
+                total += sums[share, r]
+            if aggregation[r] == MEAN:
+                total /= x.dtype.type(max(fan_in[r], 1))
+            total += bias[r]
+            if keep_z:
+                z[r] = total
+            x[r] = activated(activation[r], parameter[r], total, zero, one, short)
+        push_generation(order, offsets[g], offsets[g + 1], work, threads, start, length, other, slot, weight, x, sums)
