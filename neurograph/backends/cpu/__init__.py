@@ -86,7 +86,7 @@ class Pass:
     def _read(self, name: str, slots: np.ndarray, first: int, steps: int) -> np.ndarray:
         array = np.empty((self._batch, steps, len(slots)), self._dtype)
         slots = slots if slots.dtype == np.int32 else slots.astype(np.int32)
-        kernels.from_panels(self.buffer(name), slots, (self.history + first) * self._n, self._n, array)
+        kernels.from_panels(_copiers(array), self.buffer(name), slots, (self.history + first) * self._n, self._n, array)
         return array
 
     def output(self, slot: int) -> np.ndarray:
@@ -169,6 +169,11 @@ def _threads(run: Pass) -> int:
     return 1 if small else threads.count()
 
 
+def _copiers(array: np.ndarray) -> int:
+    """Threads that copy X, Y or a state: one where it is small."""
+    return 1 if array.size < kernels.SERIAL_COPY else threads.count()
+
+
 def forward(
     plan: Plan, X: np.ndarray, keep: bool = True, reuse: Pass | None = None, state: State | None = None
 ) -> Pass:
@@ -204,14 +209,14 @@ def forward(
             weight, slot = ordered, slot[:0]
         if run.history and state is not None:
             slots = np.arange(n, dtype=np.int32)
-            kernels.to_panels(state.outputs, slots, acts, 0, n, True)
+            kernels.to_panels(_copiers(state.outputs), state.outputs, slots, acts, 0, n, True)
             if plan.leaks:
                 assert state.potentials is not None
-                kernels.to_panels(state.potentials[:, None], slots, z, (run.history - 1) * n, n, True)
+                kernels.to_panels(1, state.potentials[:, None], slots, z, (run.history - 1) * n, n, True)
         elif run.history:
             kernels.clear(acts, 0, run.history * n)
             kernels.clear(z, 0, run.history * n)
-        kernels.to_panels(X, plan.inputs, acts, run.history * n, n, True)
+        kernels.to_panels(_copiers(X), X, plan.inputs, acts, run.history * n, n, True)
         kernels.forward(
             plan.rows, plan.offsets, plan.incoming_work, plan.part_rows, plan.part_bounds, _threads(run),
             steps, run.history, n, plan.n_special,
@@ -247,7 +252,7 @@ def backward(
     z = run.buffer("z") if plan.needs_preactivation or plan.leaks else acts
     special = run.buffer("delta_special")
     with ALONE:
-        kernels.to_panels(np.ascontiguousarray(gradient), places, by_output, 0, columns, False)
+        kernels.to_panels(_copiers(gradient), np.ascontiguousarray(gradient), places, by_output, 0, columns, False)
         if history:
             ends = delta.shape[1] // max(n, 1) - history
             delta[:, ends * n :] = 0 if later is None else later

@@ -55,6 +55,8 @@ MIDDLE = min(4, 128 // REGISTER_BYTES)
 WIDE = min(8, 256 // REGISTER_BYTES)
 ACCUMULATORS = 8
 TILE = 16  # columns and samples that are turned into rows together, as many as a cache line holds
+COLUMNS = 64 * TILE  # columns of X or Y that a thread copies at a time
+SERIAL_COPY = 100_000  # elements below which one thread copies them all
 SERIAL_WORK = 20_000  # connections times panels, about 0.1 ms, below which a parallel region is not worth its risk
 
 SUM, MEAN, PRODUCT, MAX, MIN, MAXABS, MEDIAN = AGGREGATIONS.values()
@@ -1126,38 +1128,70 @@ def by_place(threads, slot, column, out):
 
 
 @jit
-def to_panels(array, slots, panels, first, stride, repeat):
-    """``panels[panel, first + t * stride + slots[j], lane] = array[sample, t, j]``.
-
-    Lanes beyond the last sample ``repeat`` it, or are zero. Inputs repeat: a lane that computed something else could
-    overflow where no sample does, and 0 * inf would reach the gradients.
-    """
-    lanes, batch, n = panels.shape[2], array.shape[0], slots.shape[0]
+def _columns_to_panels(array, slots, panels, first, stride, repeat, begin, end):
+    lanes, batch = panels.shape[2], array.shape[0]
     for panel in range(panels.shape[0]):
         inside = lanes if repeat else min(lanes, batch - panel * lanes)
         for t in range(array.shape[1]):
-            for left in range(0, n, TILE):
+            for left in range(begin, end, TILE):
                 for top in range(0, lanes, TILE):
-                    for j in range(left, min(left + TILE, n)):
+                    for j in range(left, min(left + TILE, end)):
                         row = panels[panel, first + t * stride + slots[j]]
                         for lane in range(top, min(top + TILE, lanes)):
                             sample = min(panel * lanes + lane, batch - 1)
                             row[lane] = array[sample, t, j] if lane < inside else 0
 
 
+@parallel_jit
+def _chunks_to_panels(array, slots, panels, first, stride, repeat):
+    count = np.int64(slots.shape[0])
+    for i in numba.prange((count + COLUMNS - 1) // COLUMNS):
+        begin = np.int64(i) * COLUMNS
+        _columns_to_panels(array, slots, panels, first, stride, repeat, begin, min(begin + COLUMNS, count))
+
+
 @jit
-def from_panels(panels, slots, first, stride, array):
-    """``array[sample, t, j] = panels[panel, first + t * stride + slots[j], lane]``."""
-    lanes, batch, n = panels.shape[2], array.shape[0], slots.shape[0]
+def to_panels(threads, array, slots, panels, first, stride, repeat):
+    """``panels[panel, first + t * stride + slots[j], lane] = array[sample, t, j]``.
+
+    Lanes beyond the last sample ``repeat`` it, or are zero. Inputs repeat: a lane that computed something else could
+    overflow where no sample does, and 0 * inf would reach the gradients.
+    """
+    if threads == 1:
+        _columns_to_panels(array, slots, panels, first, stride, repeat, np.int64(0), np.int64(slots.shape[0]))
+    else:
+        _chunks_to_panels(array, slots, panels, first, stride, repeat)
+
+
+@jit
+def _columns_from_panels(panels, slots, first, stride, array, begin, end):
+    lanes, batch = panels.shape[2], array.shape[0]
     for panel in range(panels.shape[0]):
         inside = min(lanes, batch - panel * lanes)
         for t in range(array.shape[1]):
-            for left in range(0, n, TILE):
+            for left in range(begin, end, TILE):
                 for top in range(0, inside, TILE):
-                    for j in range(left, min(left + TILE, n)):
+                    for j in range(left, min(left + TILE, end)):
                         row = panels[panel, first + t * stride + slots[j]]
                         for lane in range(top, min(top + TILE, inside)):
                             array[panel * lanes + lane, t, j] = row[lane]
+
+
+@parallel_jit
+def _chunks_from_panels(panels, slots, first, stride, array):
+    count = np.int64(slots.shape[0])
+    for i in numba.prange((count + COLUMNS - 1) // COLUMNS):
+        begin = np.int64(i) * COLUMNS
+        _columns_from_panels(panels, slots, first, stride, array, begin, min(begin + COLUMNS, count))
+
+
+@jit
+def from_panels(threads, panels, slots, first, stride, array):
+    """``array[sample, t, j] = panels[panel, first + t * stride + slots[j], lane]``."""
+    if threads == 1:
+        _columns_from_panels(panels, slots, first, stride, array, np.int64(0), np.int64(slots.shape[0]))
+    else:
+        _chunks_from_panels(panels, slots, first, stride, array)
 
 
 # -- one sample --------------------------------------------------------------------------------------------------------
