@@ -54,6 +54,8 @@ NARROW = 1
 MIDDLE = min(4, 128 // REGISTER_BYTES)
 WIDE = min(8, 256 // REGISTER_BYTES)
 ACCUMULATORS = 8
+CACHE_LINE = 64  # bytes
+AHEAD = 12  # connections for which the rows are asked of the memory before they are needed
 TILE = 16  # columns and samples that are turned into rows together, as many as a cache line holds
 COLUMNS = 64 * TILE  # columns of X or Y that a thread copies at a time
 SERIAL_COPY = 100_000  # elements below which one thread copies them all
@@ -140,6 +142,14 @@ class _Emit:
 
     def store(self, value, pointer, i):
         self.builder.store(value, self._at(pointer, i), align=self.scalar_bytes)
+
+    def prefetch(self, pointer):
+        """Ask the memory for the line at a pointer, which will be read soon."""
+        byte = ir.IntType(8).as_pointer()
+        function = cgutils.get_or_insert_function(
+            self.builder.module, ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32]), "llvm.prefetch.p0i8"
+        )
+        self.builder.call(function, [self.builder.bitcast(pointer, byte), *(ir.Constant(I32, i) for i in (0, 3, 1))])
 
     def load_at(self, pointer, lane):
         return self.load(self.builder.gep(pointer, [lane]), 0)
@@ -230,6 +240,7 @@ def _gather_of(registers):
             t_weight, t_other, t_slot, _, _, t_acts, *_ = signature.args
             emit = _Emit(context, builder, t_acts.dtype)
             by_slot = builder.icmp_signed("!=", emit.size(t_slot, slot), ir.Constant(I64, 0))
+            size = emit.size(t_other, other)
             weight, other, slot = emit.data(t_weight, weight), emit.data(t_other, other), emit.data(t_slot, slot)
             base = emit.row(t_acts, acts, panel, base, registers)
             out = emit.row(t_acts, acts, panel, row, registers)
@@ -245,6 +256,12 @@ def _gather_of(registers):
                     sums = list(sums)
                     for chain in range(step):
                         here = builder.add(k, ir.Constant(I64, chain))
+                        later = builder.add(here, ir.Constant(I64, AHEAD))
+                        later = builder.select(builder.icmp_signed("<", later, size), later, here)
+                        ahead = builder.gep(base, [builder.mul(emit.index(other, later), lanes)])
+                        for line in range(0, registers * REGISTER_BYTES, CACHE_LINE):
+                            emit.prefetch(builder.gep(ahead, [ir.Constant(I64, line // emit.scalar_bytes)]))
+                        emit.prefetch(builder.gep(weight, [place_of(later)]))
                         w = emit.splat(builder.load(builder.gep(weight, [place_of(here)])))
                         source = builder.gep(base, [builder.mul(emit.index(other, here), lanes)])
                         for i in range(registers):
