@@ -1102,7 +1102,7 @@ class Network:
         read: Callable[[Any], np.ndarray] | None,
         want_state: bool = False,
     ) -> tuple[np.ndarray, State | None]:
-        """Run X forward; what ``read`` takes from the passes (the outputs), and the state after the last step if it is wanted."""
+        """Run X forward; what ``read`` takes from the passes, and the state after the last step if it is wanted."""
         with ALONE:
             plan = self._lowered()
             remembers = plan.history > 0

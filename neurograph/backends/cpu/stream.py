@@ -32,6 +32,7 @@ class Stream:
         )  # fmt: skip
         self._other: np.ndarray | None = None
         self.acts = np.zeros((0, 0, 0), graph.dtype)
+        self.n_lanes = 0  # samples that the last generation still told apart
 
     @property
     def other(self) -> np.ndarray:
@@ -60,15 +61,17 @@ class Stream:
         lane_of = np.empty(len(X), np.int64)
         nowhere = np.zeros(0, graph.dtype)
         with ALONE:
-            kernels.to_panels(1, X, self.place[plan.inputs], acts, 0, 0, True)
-            count = kernels.narrow_forward(
+            kernels.to_panels(
+                1 if X.size < kernels.SERIAL_COPY else threads.count(), X, self.place[plan.inputs], acts, 0, 0, True
+            )
+            self.n_lanes = kernels.narrow_forward(
                 plan.rows, plan.offsets, plan.incoming_work, threads.count(), plan.inputs, graph.incoming.start,
                 graph.incoming.length, self.other, graph.incoming.slot, graph.connections["delay"],
                 graph.connections["weight"], neurons["activation"], neurons["activation_parameter"],
                 neurons["aggregation"], neurons["bias"], nowhere, plan.special, self.place, self.last, acts,
                 lane_of,
             )  # fmt: skip
-            by_lane = np.empty((count, *out.shape[1:]), graph.dtype)
+            by_lane = np.empty((self.n_lanes, *out.shape[1:]), graph.dtype)
             kernels.from_panels(1, acts, self.place[plan.outputs], 0, 0, by_lane)
         by_lane.take(lane_of, axis=0, out=out)
 
