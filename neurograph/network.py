@@ -649,7 +649,7 @@ class Network:
         self._require_outputs()
         if batch_size is not None:
             checks.whole("batch_size", batch_size, 1)
-        result, after = self._run(X, batch_size, state, _outputs, return_state)
+        result, after = self._run(X, batch_size, state, None, return_state)
         return (result, after) if return_state else result
 
     __call__ = predict
@@ -1099,7 +1099,7 @@ class Network:
         X: Any,
         batch_size: int | None,
         state: State | None,
-        read: Callable[[Any], np.ndarray],
+        read: Callable[[Any], np.ndarray] | None,
         want_state: bool = False,
     ) -> tuple[np.ndarray, State | None]:
         """Run X forward; what ``read`` takes from the passes, and the state after the last step if it is wanted."""
@@ -1143,10 +1143,6 @@ def _distinct(slots: np.ndarray) -> np.ndarray:
 
 def _repeat(slots: np.ndarray) -> bool:
     return len(slots) > 1 and bool(np.bincount(slots).max() > 1)
-
-
-def _outputs(run: Any) -> np.ndarray:
-    return run.outputs
 
 
 def _is_single(member: Any) -> bool:

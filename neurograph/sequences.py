@@ -140,10 +140,13 @@ def predict(
     state: backends.State | None,
     batch_size: int | None,
     reuse: Any,
-    read: Callable[[Any], np.ndarray],
+    read: Callable[[Any], np.ndarray] | None,
     want_state: bool,
 ) -> tuple[np.ndarray, backends.State | None, Any, bool]:
     """Run X in pieces of samples and windows of steps; returns what ``read`` takes from each pass, put together.
+
+    Without ``read`` that is the outputs, and where the samples need several pieces the backend may compute them in a
+    way of its own that keeps nothing else.
 
     Returns
     -------
@@ -156,14 +159,21 @@ def predict(
         Whether it held all samples and steps.
     """
     batch, steps, _ = X.shape
+    outputs_alone, read = read is None and not want_state, read or _outputs
     if steps == 1 and batch <= (batch_size or LEAST) and _is_small(plan, batch, 1):
         # A few samples should cost no more than their arithmetic.
         run = backend.forward(plan, X, False, reuse, state)
         return read(run), run.state() if want_state else state, run, True
     row, history = max(1, plan.graph.neurons.size * plan.graph.dtype.itemsize), plan.history
+    given = batch_size
     if batch_size is None:
         fitting = PIECE_BYTES // (row * (history + min(steps, 16))) // LEAST * LEAST
         batch_size = min(max(fitting, LEAST), 2048)
+    if outputs_alone and steps == 1 and batch > batch_size:
+        streamed = backend.stream(plan, X, given, reuse)
+        if streamed is not None:
+            outputs, held = streamed
+            return outputs, None, held, False
     batch_size = min(batch, batch_size)
     window = max(1, 2 * history, PIECE_BYTES // (row * batch_size))
     batch_size = samples_at_once(backend, plan, batch_size, min(steps, window), False, reuse)

@@ -2,8 +2,9 @@
 
 ``forward(plan, X, keep, reuse, state) -> Pass`` runs a batch (batch, steps, n_inputs), ``backward(plan, run, gradient,
 add, later, constant_state)`` fills the gradients of the graph's tables and returns what the pass over earlier steps
-needs as ``later``, ``footprint(plan, batch, steps, keep)`` counts the bytes of a pass, and ``sgd``, ``adam`` and
-``rmsprop`` update parameters in place. A `Pass` offers ``outputs``, ``activations(slots, first)``, ``output(slot)``,
+needs as ``later``, ``stream(plan, X, batch_size, reuse)`` may compute the outputs without keeping a pass,
+``footprint(plan, batch, steps, keep)`` counts the bytes of a pass, and ``sgd``, ``adam`` and ``rmsprop`` update
+parameters in place. A `Pass` offers ``outputs``, ``activations(slots, first)``, ``output(slot)``,
 ``error(slot)``, ``state()`` and ``nbytes``. ``LOSSES`` are functions that stand for some of the losses by name.
 """
 

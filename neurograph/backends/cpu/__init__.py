@@ -8,15 +8,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from ...errors import OutOfMemoryError
 from ...locks import ALONE
 from ...plan import MEAN, Plan
 from ..state import State
 from . import kernels, threads
+from .buffers import zeros
 from .losses import LOSSES
+from .stream import stream
 from .updates import adam, rmsprop, sgd
 
-__all__ = ["LOSSES", "Pass", "adam", "backward", "footprint", "forward", "rmsprop", "sgd"]
+__all__ = ["LOSSES", "Pass", "adam", "backward", "footprint", "forward", "rmsprop", "sgd", "stream"]
 
 
 # Bringing the weights into row order pays from so many reads of a column so long that it does not stay in the first
@@ -53,13 +54,13 @@ class Pass:
     def buffer(self, name: str) -> np.ndarray:
         """An array of the pass, made when first asked for."""
         if name not in self._buffers:
-            self._buffers[name] = _zeros(self._layout[name], self._dtype)
+            self._buffers[name] = zeros(self._layout[name], self._dtype)
         return self._buffers[name]
 
     def ordered_weights(self, count: int) -> np.ndarray:
         """Room for the weights in row order."""
         if "ordered" not in self._buffers or len(self._buffers["ordered"]) != count:
-            self._buffers["ordered"] = _zeros((count,), self._dtype)
+            self._buffers["ordered"] = zeros((count,), self._dtype)
         return self._buffers["ordered"]
 
     @property
@@ -134,27 +135,6 @@ def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
     if keep:
         names += ["delta", "delta_special"]
     return sum(math.prod(shapes[name]) for name in names) * plan.graph.dtype.itemsize
-
-
-def _zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Zeros that begin on a 2 MiB boundary of an allocation large enough for numpy to ask for huge pages.
-
-    Connections visit the rows of a panel at random; on 4 KiB pages every other visit misses the address cache.
-    """
-    size = math.prod(shape) * dtype.itemsize
-    if size < 2**18:
-        return np.zeros(shape, dtype)
-    try:
-        memory = np.empty(size + 2**22, np.uint8)  # what is never touched takes no memory
-    except MemoryError:
-        raise OutOfMemoryError(
-            f"a pass needs {size:,} bytes for one of its arrays, which the system does not give; run fewer samples or "
-            "time steps at once"
-        ) from None
-    begin = -memory.ctypes.data % 2**21
-    array = memory[begin : begin + size].view(dtype).reshape(shape)
-    array[:] = 0
-    return array
 
 
 @lru_cache

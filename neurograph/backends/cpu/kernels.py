@@ -59,6 +59,7 @@ AHEAD = 12  # connections for which the rows are asked of the memory before they
 TILE = 16  # columns and samples that are turned into rows together, as many as a cache line holds
 COLUMNS = 64 * TILE  # columns of X or Y that a thread copies at a time
 SERIAL_COPY = 100_000  # elements below which one thread copies them all
+READS_PER_LOOK = 16  # connections a row that run between two looks for samples that are zero everywhere
 SERIAL_WORK = 20_000  # connections times panels, about 0.1 ms, below which a parallel region is not worth its risk
 
 SUM, MEAN, PRODUCT, MAX, MIN, MAXABS, MEDIAN = AGGREGATIONS.values()
@@ -499,6 +500,12 @@ def activate(code, a, row):
     elif code == ABS:
         for i in range(row.shape[0]):
             row[i] = abs(row[i])
+    elif code == CLIPPED_RELU:
+        for i in range(row.shape[0]):
+            row[i] = value(CLIPPED_RELU, a, row[i], zero, row.dtype.type(1))
+    elif code == LEAKY_RELU:
+        for i in range(row.shape[0]):
+            row[i] = value(LEAKY_RELU, a, row[i], zero, row.dtype.type(1))
     elif code == CLAMPED:
         for i in range(row.shape[0]):
             row[i] = value(CLAMPED, a, row[i], zero, row.dtype.type(1))
@@ -646,6 +653,12 @@ def differentiate(code, a, y, z, delta):
         one = y.dtype.type(1)
         for i in range(y.shape[0]):
             delta[i] *= y[i] * (one - y[i])
+    elif code == CLIPPED_RELU:
+        for i in range(y.shape[0]):
+            delta[i] *= slope(CLIPPED_RELU, a, y[i], z[i], zero, y.dtype.type(1))
+    elif code == LEAKY_RELU:
+        for i in range(y.shape[0]):
+            delta[i] *= slope(LEAKY_RELU, a, y[i], z[i], zero, y.dtype.type(1))
     else:
         for i in range(y.shape[0]):
             delta[i] *= slope(code, a, y[i], z[i], zero, y.dtype.type(1))
@@ -1296,3 +1309,178 @@ def forward_one(
                 z[r] = total
             x[r] = activated(activation[r], parameter[r], total, zero, one, short)
         push_generation(order, offsets[g], offsets[g + 1], work, threads, start, length, other, slot, weight, x, sums)
+
+
+# -- predictions of deep networks, which keep only what is still to be read --------------------------------------------
+
+
+@jit
+def places(order, offsets, start, length, other, inputs, outputs, place, last):
+    """Give every neuron a row that it keeps until the generation of its ``last`` reader is over.
+
+    Outputs keep theirs to the end. Fills ``place`` and ``last`` and returns the number of rows.
+    """
+    generations = offsets.shape[0] - 1
+    for g in range(generations):
+        for i in range(offsets[g], offsets[g + 1]):
+            r = order[i]
+            last[r] = max(last[r], g)
+            for k in range(start[r], start[r] + length[r]):
+                last[other[k]] = g
+    for r in outputs:
+        last[r] = generations
+    # The rows that fall free after a generation are a chain through `following`, which begins at `ending`.
+    ending, following = np.full(generations + 1, -1), np.empty(place.shape[0], np.int64)
+    free, n_free, used = np.empty(place.shape[0], np.int64), 0, 0
+    for r in inputs:
+        place[r] = used
+        used += 1
+        following[r] = ending[last[r]]
+        ending[last[r]] = r
+    for g in range(generations):
+        if g > 0:
+            r = ending[g - 1]
+            while r >= 0:
+                free[n_free] = place[r]
+                n_free += 1
+                r = following[r]
+        for i in range(offsets[g], offsets[g + 1]):
+            r = np.int64(order[i])
+            if n_free > 0:
+                n_free -= 1
+                place[r] = free[n_free]
+            else:
+                place[r] = used
+                used += 1
+            following[r] = ending[last[r]]
+            ending[last[r]] = r
+    return used
+
+
+@jit
+def narrow_rows(order, lo, hi, panel, place, rows, weight, neurons, acts):
+    """Compute neurons ``order[lo:hi]``, which sum or average, for one panel with a row for each ``place``."""
+    for i in range(lo, hi):
+        r = np.int64(order[i])
+        row = np.int64(place[r])
+        k0 = rows.start[r]
+        k1 = k0 + rows.length[r]
+        sums = neurons.aggregation[r] == SUM
+        bias = neurons.bias[r]
+        seed = bias if sums else acts.dtype.type(0)
+        fused = sums and neurons.activation[r] == RELU
+        gather(weight, rows.other, rows.slot, k0, k1, acts, panel, np.int64(0), row, seed, fused)
+        if not sums:
+            scale = acts.dtype.type(1) / acts.dtype.type(max(rows.length[r], 1))
+            for lane in range(acts.shape[2]):
+                acts[panel, row, lane] = acts[panel, row, lane] * scale + bias
+        if not fused and neurons.activation[r] != IDENTITY:
+            activate(neurons.activation[r], neurons.parameter[r], acts[panel, row])
+
+
+@jit
+def find_living(acts, panel, expires, g, living):
+    """Which lanes of a panel are not zero in some row that generation ``g`` or a later one reads."""
+    for lane in range(acts.shape[2]):
+        living[panel, lane] = 0
+    for row in range(expires.shape[0]):
+        if expires[row] >= g:
+            for lane in range(acts.shape[2]):
+                living[panel, lane] |= acts[panel, row, lane] != 0
+
+
+@parallel_jit
+def _narrow_shares(
+    order, lo, hi, by_panel, work, shares, place, rows, weight, neurons, acts, expires, g, living
+):  # fmt: skip
+    for i in numba.prange(shares):
+        share = np.int64(i)
+        a, b, panel, end = lo, hi, share, share + 1
+        if not by_panel:
+            panel, end = np.int64(0), np.int64(living.shape[0])
+            a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
+        for p in range(panel, end):
+            narrow_rows(order, a, b, p, place, rows, weight, neurons, acts)
+        if by_panel:
+            find_living(acts, panel, expires, g, living)
+
+
+@jit
+def _pack(acts, n_lanes, living, lane_of, expires, g):
+    """Move the living lanes to the front, and one of those that are zero everywhere, which stands for all of them.
+
+    Returns how many lanes are left; the same as before where that would empty too few panels to be worth it.
+    """
+    lanes = acts.shape[2]
+    moved, left, nothing = np.empty(n_lanes, np.int64), 0, -1
+    kept = np.empty(n_lanes, np.int64)
+    for lane in range(n_lanes):
+        if living[lane // lanes, lane % lanes] == 0 and nothing >= 0:
+            moved[lane] = nothing
+            continue
+        if living[lane // lanes, lane % lanes] == 0:
+            nothing = left
+        moved[lane] = left
+        kept[left] = lane
+        left += 1
+    if 4 * ((left + lanes - 1) // lanes) > 3 * ((n_lanes + lanes - 1) // lanes):
+        return n_lanes
+    for row in range(expires.shape[0]):
+        if expires[row] >= g:
+            for lane in range(left):  # none moves back, so none is overwritten before it has moved
+                acts[lane // lanes, row, lane % lanes] = acts[kept[lane] // lanes, row, kept[lane] % lanes]
+    for sample in range(lane_of.shape[0]):
+        lane_of[sample] = moved[lane_of[sample]]
+    return left
+
+
+@jit
+def narrow_forward(
+    order, offsets, work, threads, inputs, start, length, other, slot, delay, weight, activation, parameter,
+    aggregation, bias, rate, special, place, last, acts, lane_of,
+):  # fmt: skip
+    """Run all generations over rows that are taken over as soon as nobody reads them any more.
+
+    Samples whose rows are all zero are the same from there on, whatever the weights are: one of them goes on for all.
+    Fills ``lane_of`` with each sample's lane, counted over the panels, and returns the number of lanes.
+    """
+    rows = Rows(start, length, other, slot, delay)
+    neurons = Neurons(activation, parameter, aggregation, bias, rate, special)
+    generations, lanes, n_lanes = offsets.shape[0] - 1, acts.shape[2], lane_of.shape[0]
+    expires = np.full(acts.shape[1], -1, np.int64)
+    for r in inputs:
+        expires[place[r]] = last[r]
+    for sample in range(n_lanes):
+        lane_of[sample] = sample
+    g = 0
+    while g < generations:
+        first, lo = g, offsets[g]
+        g += 1
+        while g < generations and work[offsets[g]] - work[lo] < READS_PER_LOOK * acts.shape[1]:
+            g += 1
+        hi = offsets[g]
+        for i in range(lo, hi):
+            expires[place[order[i]]] = last[order[i]]
+        count = np.int64((n_lanes + lanes - 1) // lanes)
+        living = np.ones((count, lanes), np.int32)
+        by_panel = count >= threads
+        if threads == 1 or (work[hi] - work[lo]) * count < SERIAL_WORK:
+            for panel in range(count):
+                narrow_rows(order, lo, hi, panel, place, rows, weight, neurons, acts)
+                if count > 1:
+                    find_living(acts, panel, expires, g, living)
+        elif by_panel:
+            _narrow_shares(
+                order, lo, hi, by_panel, work, count, place, rows, weight, neurons, acts, expires, np.int64(g), living
+            )
+        else:
+            for each in range(first, g):
+                _narrow_shares(
+                    order, offsets[each], offsets[each + 1], by_panel, work, threads, place, rows, weight, neurons,
+                    acts, expires, np.int64(g), living,
+                )  # fmt: skip
+            for panel in range(count if count > 1 else 0):
+                find_living(acts, panel, expires, g, living)
+        if count > 1:
+            n_lanes = _pack(acts, n_lanes, living, lane_of, expires, g)
+    return n_lanes
