@@ -13,7 +13,6 @@ from numba.core import event
 
 jit = partial(numba.njit, cache=True, nogil=True, error_model="numpy")
 
-FITS = -1  # append_rows placed everything
 ACYCLIC, CYCLIC, TOO_FAR = 0, 1, 2  # outcomes of raise_generations
 
 
@@ -55,6 +54,12 @@ def stable_order(keys, n):
 
 
 @jit
+def _room(length, slack_shift):
+    """Entries that a freshly laid out row has room for."""
+    return length + (length >> slack_shift) + 1 if length else 0
+
+
+@jit
 def count_sort(keys, others, alive, sequence, slack_shift, start, length, capacity, place):
     """Lay out rows by ``keys`` and return ``(other, slot, used)``; every row and the pool get a little slack.
 
@@ -70,7 +75,7 @@ def count_sort(keys, others, alive, sequence, slack_shift, start, length, capaci
     total = 0
     for r in range(n_rows):
         start[r] = total
-        capacity[r] = length[r] + (length[r] >> slack_shift) + 1 if length[r] else 0
+        capacity[r] = _room(length[r], slack_shift)
         total += capacity[r]
     room = total + (total >> 5) + 64  # for rows that outgrow their slack
     other = np.empty(room, np.int32)
@@ -89,44 +94,142 @@ def count_sort(keys, others, alive, sequence, slack_shift, start, length, capaci
 
 
 @jit
-def append_rows(keys, others, slots, begin, start, length, capacity, other, slot, place, used):
-    """Append connections ``slots[begin:]`` to their rows; returns ``(index, used)``.
+def _append(r, far, c, start, length, capacity, other, slot, place, used):
+    """Enter connection ``c`` into row ``r``; returns the pool's new end, or -1 where it is full and nothing was done.
 
-    A full row moves to the end of the pool with half as much room again. Where the pool is full, ``index`` is the
-    connection to go on with after growing it; ``FITS`` when all are placed.
+    A full row moves to the end of the pool with half as much room again.
     """
-    for i in range(begin, slots.shape[0]):
-        r = keys[i]
-        if length[r] == capacity[r]:
-            room = capacity[r] + (capacity[r] >> 1) + 4
-            if used + room > other.shape[0]:
-                return i, used
-            for k in range(length[r]):
-                source, target = start[r] + k, used + k
-                other[target] = other[source]
-                slot[target] = slot[source]
-                place[slot[target]] = target
-            start[r], capacity[r] = used, room
-            used += room
-        p = start[r] + length[r]
-        length[r] += 1
-        other[p] = others[i]
-        slot[p] = slots[i]
-        place[slots[i]] = p
-    return FITS, used
+    if length[r] == capacity[r]:
+        room = capacity[r] + (capacity[r] >> 1) + 4
+        if used + room > other.shape[0]:
+            return -1
+        for k in range(length[r]):
+            old, new = start[r] + k, used + k
+            other[new] = other[old]
+            slot[new] = slot[old]
+            place[slot[new]] = new
+        start[r], capacity[r] = used, room
+        used += room
+    p = start[r] + length[r]
+    length[r] += 1
+    other[p] = far
+    slot[p] = c
+    place[c] = p
+    return used
 
 
 @jit
-def remove_rows(keys, slots, start, length, other, slot, place):
-    """Remove connections from their rows: the row's last entry takes the free place."""
+def _take(r, c, start, length, other, slot, place):
+    """Take connection ``c`` out of row ``r``: the row's last entry moves to its place."""
+    hole = place[c]
+    length[r] -= 1
+    last = start[r] + length[r]
+    other[hole] = other[last]
+    slot[hole] = slot[last]
+    place[slot[hole]] = hole
+
+
+@jit
+def append_rows(keys, others, slots, begin, start, length, capacity, other, slot, place, used):
+    """Append connections ``slots[begin:]`` to their rows; returns ``(index, used)``.
+
+    ``keys`` and ``others`` are columns over connection slots. Where the pool is full, ``index`` is the connection to go
+    on with after growing it; the number of connections when all are placed.
+    """
+    for i in range(begin, slots.shape[0]):
+        c = slots[i]
+        end = _append(keys[c], others[c], c, start, length, capacity, other, slot, place, used)
+        if end < 0:
+            return i, used
+        used = end
+    return slots.shape[0], used
+
+
+@jit
+def enter(
+    sources, targets, delays, slots, begin,
+    in_start, in_length, in_capacity, in_other, in_slot, in_place, in_used,
+    out_start, out_length, out_capacity, out_other, out_slot, out_place, out_used, delay,
+):  # fmt: skip
+    """Enter new connections ``begin`` and on into the rows of both directions, one after another.
+
+    Returns ``(index, found, in_used, out_used)``. ``index`` is their number when all are in. Otherwise it is the first
+    that is there already, at slot ``found``, and all before it are taken out again; or, with ``found`` -1 or -2, the
+    connection to go on with after growing the pool of the incoming or of the outgoing rows.
+    """
+    for i in range(begin, slots.shape[0]):
+        u, v, c = sources[i], targets[i], slots[i]
+        found = find_connection(
+            u, v, delays[i], in_start, in_length, in_other, in_slot, out_start, out_length, out_other, out_slot, delay
+        )
+        if found >= 0:
+            for j in range(i - 1, -1, -1):
+                _take(targets[j], slots[j], in_start, in_length, in_other, in_slot, in_place)
+                _take(sources[j], slots[j], out_start, out_length, out_other, out_slot, out_place)
+            return i, found, in_used, out_used
+        end = _append(v, u, c, in_start, in_length, in_capacity, in_other, in_slot, in_place, in_used)
+        if end < 0:
+            return i, -1, in_used, out_used
+        in_used = end
+        end = _append(u, v, c, out_start, out_length, out_capacity, out_other, out_slot, out_place, out_used)
+        if end < 0:
+            _take(v, c, in_start, in_length, in_other, in_slot, in_place)
+            return i, -2, in_used, out_used
+        out_used = end
+    return slots.shape[0], -1, in_used, out_used
+
+
+@jit
+def leave(
+    slots, source, target,
+    in_start, in_length, in_other, in_slot, in_place, out_start, out_length, out_other, out_slot, out_place,
+):  # fmt: skip
+    """Take connections out of the rows of both directions, the last one first."""
     for i in range(slots.shape[0] - 1, -1, -1):
-        r = keys[i]
-        hole = place[slots[i]]
-        length[r] -= 1
-        last = start[r] + length[r]
-        other[hole] = other[last]
-        slot[hole] = slot[last]
-        place[slot[hole]] = hole
+        c = slots[i]
+        _take(target[c], c, in_start, in_length, in_other, in_slot, in_place)
+        _take(source[c], c, out_start, out_length, out_other, out_slot, out_place)
+
+
+@jit
+def sift(gone, start, length, other, slot, place):
+    """Take every connection that is marked in ``gone`` out of its row; the others keep their order."""
+    for r in range(start.shape[0]):
+        p = start[r]
+        for q in range(start[r], start[r] + length[r]):
+            c = slot[q]
+            if not gone[c]:
+                if p < q:
+                    other[p] = other[q]
+                    slot[p] = c
+                    place[c] = p
+                p += 1
+        length[r] = p - start[r]
+
+
+@jit
+def relay(number, slack_shift, start, length, capacity, other, slot, place):
+    """Lay rows out anew, in the order in which they are, and return ``(other, slot, used)``.
+
+    Connection slot c becomes ``number[c]`` where ``number`` is not empty; ``place`` is by the new slots.
+    """
+    total = 0
+    for r in range(start.shape[0]):
+        total += _room(length[r], slack_shift)
+    room = total + (total >> 5) + 64
+    new_other, new_slot = np.empty(room, np.int32), np.empty(room, np.int32)
+    total = 0
+    for r in range(start.shape[0]):
+        for k in range(length[r]):
+            c = slot[start[r] + k]
+            if number.shape[0]:
+                c = number[c]
+            new_other[total + k] = other[start[r] + k]
+            new_slot[total + k] = c
+            place[c] = total + k
+        start[r], capacity[r] = total, _room(length[r], slack_shift)
+        total += capacity[r]
+    return new_other, new_slot, total
 
 
 @jit
@@ -146,6 +249,15 @@ def gather_rows(rows, start, length, slot):
 
 
 @jit
+def first_impossible(source, target, delay, kind, barred):
+    """Index of the first connection into a neuron of kind ``barred``, or to itself without delay; -1 if none."""
+    for i in range(source.shape[0]):
+        if kind[target[i]] == barred or (source[i] == target[i] and delay[i] == 0):
+            return i
+    return -1
+
+
+@jit
 def find_connection(u, v, d, in_start, in_length, in_other, in_slot, out_start, out_length, out_other, out_slot, delay):
     """Slot of the connection u -> v with delay d, or -1; walks the shorter of the two rows."""
     if in_length[v] <= out_length[u]:
@@ -156,31 +268,6 @@ def find_connection(u, v, d, in_start, in_length, in_other, in_slot, out_start, 
         for p in range(out_start[u], out_start[u] + out_length[u]):
             if out_other[p] == v and delay[out_slot[p]] == d:
                 return out_slot[p]
-    return -1
-
-
-@jit
-def first_existing(
-    us, vs, ds, in_start, in_length, in_other, in_slot, out_start, out_length, out_other, out_slot, delay
-):
-    """Index of the first pair that is connected already, or -1."""
-    for i in range(us.shape[0]):
-        found = find_connection(
-            us[i],
-            vs[i],
-            ds[i],
-            in_start,
-            in_length,
-            in_other,
-            in_slot,
-            out_start,
-            out_length,
-            out_other,
-            out_slot,
-            delay,
-        )
-        if found >= 0:
-            return i
     return -1
 
 

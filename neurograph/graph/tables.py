@@ -98,22 +98,32 @@ class Table:
         fresh = count - reused
         if self.size + fresh > self.capacity:
             self._grow(self.size + fresh)
-        slots = np.arange(self.size, self.size + fresh)
+        slots = np.empty(count, np.int64)
+        if fresh:
+            slots[reused:] = np.arange(self.size, self.size + fresh)
         if reused:
-            slots = np.concatenate([np.sort(self._free[self.n_free - reused : self.n_free]), slots])
+            slots[:reused] = self._free[self.n_free - reused : self.n_free]
+            if reused > 1:
+                slots[:reused].sort()
         self.n_free -= reused
         self.size += fresh
-        ids = self._columns["id"]
-        if reused:
-            ids[slots] = np.arange(self.next_id, self.next_id + count)
-        else:
-            np.add(slots, self.next_id - (self.size - fresh), out=ids[self.size - fresh : self.size])
+        self._columns["id"][as_block(slots)] = np.arange(self.next_id, self.next_id + count)
         self.next_id += count
         return slots
 
-    def release(self, slots: np.ndarray) -> None:
-        """End the tenancy of ``slots`` (all distinct and live) and zero all their columns."""
-        need = self.n_free + len(slots)
+    def allocate_one(self) -> int:
+        """Give one new tenant a slot, as `allocate` does."""
+        if not self.n_free:
+            return self.allocate(1).item()
+        self.n_free -= 1
+        slot = self._free.item(self.n_free)
+        self._columns["id"][slot] = self.next_id
+        self.next_id += 1
+        return slot
+
+    def release(self, slots: np.ndarray | int) -> None:
+        """End the tenancy of ``slots`` (all distinct and live), or of one, and zero all their columns."""
+        need = self.n_free + (1 if isinstance(slots, int) else len(slots))
         if need > len(self._free):
             room = np.empty(max(need, len(self._free) * 3 // 2), np.int32)
             room[: self.n_free] = self._free[: self.n_free]
@@ -127,17 +137,26 @@ class Table:
         """What ``rollback`` needs to take back one ``allocate``."""
         return self.size, self.next_id, self.n_free
 
-    def rollback(self, checkpoint: tuple[int, int, int], slots: np.ndarray) -> None:
+    def rollback(self, checkpoint: tuple[int, int, int], slots: np.ndarray | int) -> None:
         """Undo the ``allocate`` of ``slots`` that followed ``checkpoint``, ids and free list included."""
         for name, column in self._columns.items():
             column[slots] = FREE if name == "id" else 0
         self.size, self.next_id, self.n_free = checkpoint
 
-    def compact(self) -> None:
-        """Squeeze out the free slots: tenants keep their order and their ids, and get new slots."""
+    def compact(self) -> np.ndarray:
+        """Squeeze out the free slots: tenants keep their order and their ids, and get new slots.
+
+        Returns
+        -------
+        ndarray of int32
+            The new slot of every old one, -1 for those that were free.
+        """
         live = self.live()
+        number = np.full(self.size, -1, np.int32)
+        number[live] = np.arange(len(live), dtype=np.int32)
         self._columns = {name: column[live] for name, column in self._columns.items()}
         self._free, self.n_free, self.size = np.zeros(0, np.int32), 0, len(live)
+        return number
 
     def find(self, ids: np.ndarray) -> np.ndarray:
         """Slots of tenants by id, -1 for those that moved out; sorts the table, so only for when slots have moved."""

@@ -37,7 +37,7 @@ class Neuron:
     @property
     def slot(self) -> int:
         """Row of the neuron in the tables; raises `StaleError` once the neuron is removed."""
-        if self._network.graph.neurons["id"][self._slot] != self.id:
+        if self._network.graph.neurons["id"].item(self._slot) != self.id:
             raise StaleError(f"neuron {self.id} was removed from the network; drop this view of it")
         return self._slot
 
@@ -425,7 +425,7 @@ class Connection:
     def slot(self) -> int:
         """Row of the connection in the tables; raises `StaleError` once the connection is removed."""
         table = self._network.graph.connections
-        if self._slot >= table.size or table["id"][self._slot] != self.id:
+        if self._slot >= table.size or table["id"].item(self._slot) != self.id:
             self._slot = int(table.find(np.array([self.id]))[0])
             if self._slot < 0:
                 raise StaleError(f"connection {self.id} was removed from the network; drop this view of it")
