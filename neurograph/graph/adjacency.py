@@ -7,7 +7,7 @@ from sys import byteorder
 
 import numpy as np
 
-from .tables import Table
+from .tables import Table, room_for
 
 SLACK_SHIFT = 4  # a freshly sorted row has room for 1/16 more entries, and for one at least
 NATURAL = np.zeros(0, np.int32)
@@ -75,7 +75,7 @@ class Adjacency:
             array = getattr(self, name)
             setattr(self, name, np.concatenate([array, np.zeros(room - old, array.dtype)]))
 
-    def append(self, slots: np.ndarray) -> None:
+    def append(self, slots: np.ndarray, source: np.ndarray, target: np.ndarray) -> None:
         """Enter connections that are in the table but in no row yet: by one counting sort if rows have no room."""
         table = self._connections
         if len(slots) * LARGE > len(table):
@@ -85,9 +85,9 @@ class Adjacency:
                 return
         from . import compiled
 
-        columns, done = (table[self._key], table[self._other], slots), 0
+        ends, done = (source, target) if self._key == "source" else (target, source), 0
         while done < len(slots):
-            done, self.used = compiled.append_rows(*columns, done, *self.arrays, self.used)
+            done, self.used = compiled.append_rows(*ends, slots, done, *self.arrays, self.used)
             if done < len(slots):
                 if self.wasteful:
                     self.rebuild()
@@ -104,7 +104,9 @@ class Adjacency:
         row = table[self._key].item(slot)
         length = self.length.item(row)
         if length == self.capacity.item(row):
-            self.append(np.array([slot]))
+            self.append(
+                *(np.array([value]) for value in (slot, table["source"].item(slot), table["target"].item(slot)))
+            )
             return
         at = self.start.item(row) + length
         self.length[row] = length + 1
@@ -151,11 +153,20 @@ class Adjacency:
         """Lay the rows out anew without gaps, in the order in which they are; connections get a ``number``, if any."""
         from . import compiled
 
-        self.other, self.slot, self.used = compiled.relay(
-            number, SLACK_SHIFT, self.start, self.length, self.capacity, self.other, self.slot,
+        pool = self._pool()
+        self.used = compiled.relay(
+            number, SLACK_SHIFT, self.start, self.length, self.capacity, self.other, self.slot, *pool,
             self._connections[self._place],
         )  # fmt: skip
+        self.other, self.slot = pool
         self.rebuilds += 1
+
+    def _pool(self) -> tuple[np.ndarray, np.ndarray]:
+        """Entries for all rows with their slack, and some for rows that outgrow it."""
+        count = len(self._connections)
+        room = count + (count >> SLACK_SHIFT) + min(count, len(self.length))
+        room += (room >> 5) + 64
+        return room_for(room, np.int32), room_for(room, np.int32)
 
     def restore(self) -> None:
         """Make the rows of a table that was loaded: its connections stand in the order that their places tell."""
@@ -167,8 +178,11 @@ class Adjacency:
     def widen(self) -> None:
         """Make room in the pool for at least one row to move."""
         room = max(len(self.other) // 16, 2 * int(self.capacity.max(initial=0)) + 64)
-        self.other = np.concatenate([self.other, np.zeros(room, np.int32)])
-        self.slot = np.concatenate([self.slot, np.zeros(room, np.int32)])
+        for name in ("other", "slot"):
+            old = getattr(self, name)
+            new = room_for(len(old) + room, np.int32)
+            new[: self.used] = old[: self.used]
+            setattr(self, name, new)
 
     @property
     def wasteful(self) -> bool:
@@ -183,9 +197,11 @@ class Adjacency:
         from . import compiled
 
         table = self._connections
-        self.other, self.slot, self.used = compiled.count_sort(
+        self.other, self.slot = NATURAL, NATURAL  # the memory of the old rows serves the new ones
+        self.other, self.slot = self._pool()
+        self.used = compiled.count_sort(
             table[self._key], table[self._other], table["id"], sequence, SLACK_SHIFT, self.start, self.length,
-            self.capacity, table[self._place],
+            self.capacity, self.other, self.slot, table[self._place],
         )  # fmt: skip
         self.rebuilds += 1
 

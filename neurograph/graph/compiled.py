@@ -60,12 +60,12 @@ def _room(length, slack_shift):
 
 
 @jit
-def count_sort(keys, others, alive, sequence, slack_shift, start, length, capacity, place):
-    """Lay out rows by ``keys`` and return ``(other, slot, used)``; every row and the pool get a little slack.
+def count_sort(keys, others, alive, sequence, slack_shift, start, length, capacity, other, slot, place):
+    """Lay out rows by ``keys`` and return the end of the last one; every row gets a little slack.
 
     ``keys`` and ``others`` are columns over connection slots, ``alive`` says which slots count. Inside a row the
     slots ascend, or follow ``sequence`` if it is not empty. ``start``, ``length`` and ``capacity`` have one entry a
-    row, ``place`` one a slot; all are filled in place.
+    row, ``place`` one a slot, ``other`` and ``slot`` enough for all rows with their slack; all are filled in place.
     """
     n_rows = start.shape[0]
     length[:] = 0
@@ -77,9 +77,6 @@ def count_sort(keys, others, alive, sequence, slack_shift, start, length, capaci
         start[r] = total
         capacity[r] = _room(length[r], slack_shift)
         total += capacity[r]
-    room = total + (total >> 5) + 64  # for rows that outgrow their slack
-    other = np.empty(room, np.int32)
-    slot = np.empty(room, np.int32)
     length[:] = 0
     for i in range(keys.shape[0]):
         c = sequence[i] if sequence.shape[0] else i
@@ -90,26 +87,34 @@ def count_sort(keys, others, alive, sequence, slack_shift, start, length, capaci
             other[p] = others[c]
             slot[p] = c
             place[c] = p
-    return other, slot, total
+    return total
+
+
+@jit
+def _move_row(r, start, length, capacity, other, slot, place, used):
+    """Move a full row to the end of the pool with half as much room again.
+
+    Returns the pool's new end, or -1 where it is full and nothing was done.
+    """
+    room = capacity[r] + (capacity[r] >> 1) + 4
+    if used + room > other.shape[0]:
+        return -1
+    for k in range(length[r]):
+        old, new = start[r] + k, used + k
+        other[new] = other[old]
+        slot[new] = slot[old]
+        place[slot[new]] = new
+    start[r], capacity[r] = used, room
+    return used + room
 
 
 @jit
 def _append(r, far, c, start, length, capacity, other, slot, place, used):
-    """Enter connection ``c`` into row ``r``; returns the pool's new end, or -1 where it is full and nothing was done.
-
-    A full row moves to the end of the pool with half as much room again.
-    """
+    """Enter connection ``c`` into row ``r``; returns the pool's new end, or -1 where there is no room."""
     if length[r] == capacity[r]:
-        room = capacity[r] + (capacity[r] >> 1) + 4
-        if used + room > other.shape[0]:
+        used = _move_row(r, start, length, capacity, other, slot, place, used)
+        if used < 0:
             return -1
-        for k in range(length[r]):
-            old, new = start[r] + k, used + k
-            other[new] = other[old]
-            slot[new] = slot[old]
-            place[slot[new]] = new
-        start[r], capacity[r] = used, room
-        used += room
     p = start[r] + length[r]
     length[r] += 1
     other[p] = far
@@ -133,15 +138,23 @@ def _take(r, c, start, length, other, slot, place):
 def append_rows(keys, others, slots, begin, start, length, capacity, other, slot, place, used):
     """Append connections ``slots[begin:]`` to their rows; returns ``(index, used)``.
 
-    ``keys`` and ``others`` are columns over connection slots. Where the pool is full, ``index`` is the connection to go
-    on with after growing it; the number of connections when all are placed.
+    ``keys`` and ``others`` are the rows and the far ends of these connections. ``index`` is their number when all are
+    placed; where the pool is full, it is the connection to go on with after growing it.
     """
     for i in range(begin, slots.shape[0]):
         c = slots[i]
-        end = _append(keys[c], others[c], c, start, length, capacity, other, slot, place, used)
-        if end < 0:
-            return i, used
-        used = end
+        r = keys[i]
+        count = length[r]
+        if count == capacity[r]:  # seldom: the call costs ten times as much as what follows
+            end = _move_row(r, start, length, capacity, other, slot, place, used)
+            if end < 0:
+                return i, used
+            used = end
+        p = start[r] + count
+        length[r] = count + 1
+        other[p] = others[i]
+        slot[p] = c
+        place[c] = p
     return slots.shape[0], used
 
 
@@ -198,26 +211,19 @@ def sift(gone, start, length, other, slot, place):
         p = start[r]
         for q in range(start[r], start[r] + length[r]):
             c = slot[q]
-            if not gone[c]:
-                if p < q:
-                    other[p] = other[q]
-                    slot[p] = c
-                    place[c] = p
-                p += 1
+            other[p] = other[q]  # also if it goes: what is never mispredicted is faster
+            slot[p] = c
+            place[c] = p
+            p += not gone[c]
         length[r] = p - start[r]
 
 
 @jit
-def relay(number, slack_shift, start, length, capacity, other, slot, place):
-    """Lay rows out anew, in the order in which they are, and return ``(other, slot, used)``.
+def relay(number, slack_shift, start, length, capacity, other, slot, new_other, new_slot, place):
+    """Lay rows out anew, in the order in which they are, and return the end of the last one.
 
     Connection slot c becomes ``number[c]`` where ``number`` is not empty; ``place`` is by the new slots.
     """
-    total = 0
-    for r in range(start.shape[0]):
-        total += _room(length[r], slack_shift)
-    room = total + (total >> 5) + 64
-    new_other, new_slot = np.empty(room, np.int32), np.empty(room, np.int32)
     total = 0
     for r in range(start.shape[0]):
         for k in range(length[r]):
@@ -229,7 +235,7 @@ def relay(number, slack_shift, start, length, capacity, other, slot, place):
             place[c] = total + k
         start[r], capacity[r] = total, _room(length[r], slack_shift)
         total += capacity[r]
-    return new_other, new_slot, total
+    return total
 
 
 @jit
@@ -432,6 +438,116 @@ def reaches(starts, goal, deepest, generation, out_start, out_length, out_other,
             stack[top] = v
             top += 1
     return False
+
+
+@jit
+def region_codes(slots, source, target, delay, home, n_homes, delays):
+    """One integer for the homes of the ends of each connection and its delay, which is below ``delays``."""
+    codes = np.empty(slots.shape[0], np.int64)
+    for i in range(slots.shape[0]):
+        c = slots[i]
+        codes[i] = (home[source[c]] * np.int64(n_homes) + home[target[c]]) * delays
+        if delays > 1:
+            codes[i] += delay[c]
+    return codes
+
+
+@jit
+def number_codes(codes, size):
+    """The different ones of some ``codes``, all below ``size``, ascending, and for each entry its number among them."""
+    number = np.zeros(size, np.int32)
+    for i in range(codes.shape[0]):
+        number[codes[i]] = 1
+    names = np.flatnonzero(number)
+    for k in range(names.shape[0]):
+        number[names[k]] = k
+    numbers = np.empty(codes.shape[0], np.int32)
+    for i in range(codes.shape[0]):
+        numbers[i] = number[codes[i]]
+    return names, numbers
+
+
+@jit
+def slots_by_id(ids, lowest, count, highest):
+    """The ``count`` slots whose id is not negative, by ascending id; ids lie between ``lowest`` and ``highest``."""
+    slot_of = np.full(highest - lowest, -1, np.int32)
+    for c in range(ids.shape[0]):
+        if ids[c] >= 0:
+            slot_of[ids[c] - lowest] = c
+    slots = np.empty(count, np.int64)
+    n = 0
+    for i in range(slot_of.shape[0]):
+        if slot_of[i] >= 0:
+            slots[n] = slot_of[i]
+            n += 1
+    return slots
+
+
+@jit
+def existing_ranks(targets, rank_of, allowed, start, length, other, slot, delay, d, mixed):
+    """Which of the first ``allowed[t]`` sources each target has: ``(first, rank)``, compressed rows.
+
+    Sources are told by their ``rank_of`` neuron slots, -1 for those that do not matter. Only connections with delay
+    ``d`` count, if they may be ``mixed`` with others.
+    """
+    first = np.zeros(targets.shape[0] + 1, np.int64)
+    total = 0
+    for t in range(targets.shape[0]):
+        total += length[targets[t]]
+    rank = np.empty(total, np.int32)
+    n = 0
+    for t in range(targets.shape[0]):
+        r = targets[t]
+        for p in range(start[r], start[r] + length[r]):
+            i = rank_of[other[p]]
+            if 0 <= i < allowed[t] and (not mixed or delay[slot[p]] == d):
+                rank[n] = i
+                n += 1
+        first[t + 1] = n
+    return first, rank[:n]
+
+
+@jit
+def step_over(ranks, allowed, first, hole):
+    """The pairs (target, source) that ascending ``ranks`` number, counting only those that are no hole.
+
+    Target t has the sources below ``allowed[t]`` but for ``hole[first[t]:first[t + 1]]``, which may be reordered.
+    """
+    n = ranks.shape[0]
+    target, source = np.empty(n, np.int64), np.empty(n, np.int64)
+    widest = 0
+    for t in range(allowed.shape[0]):
+        widest = max(widest, allowed[t])
+    taken, free = np.zeros(widest, np.bool_), np.empty(widest + 1, np.int32)
+    begin, i = 0, 0  # the first rank of target t, and its place in ranks
+    for t in range(allowed.shape[0]):
+        holes = first[t + 1] - first[t]
+        end, j = begin + allowed[t] - holes, i
+        while j < n and ranks[j] < end:
+            target[j] = t
+            j += 1
+        if allowed[t] <= 16 * (holes + j - i) and j > i:
+            for h in range(first[t], first[t + 1]):
+                taken[hole[h]] = True
+            m = 0
+            for s in range(allowed[t]):
+                free[m] = s
+                m += not taken[s]
+                taken[s] = False
+            for k in range(i, j):
+                source[k] = free[ranks[k] - begin]
+        elif j > i:
+            row = hole[first[t] : first[t + 1]]
+            row.sort()
+            h = 0
+            for k in range(i, j):
+                s = ranks[k] - begin + h
+                while h < holes and row[h] <= s:
+                    h += 1
+                    s += 1
+                source[k] = s
+        begin, i = end, j
+    return target, source
 
 
 @jit

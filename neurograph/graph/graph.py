@@ -58,6 +58,8 @@ class Graph:
         Slots in the order in which they were added: the columns of X and Y.
     version : int
         Grows with every structural edit.
+    edits : int
+        Grows whenever connections may have moved to other slots, or others live there; never falls.
     removals : int
         Grows with every removal of neurons: groups look at it to forget the removed.
     delayed : int
@@ -95,6 +97,7 @@ class Graph:
         self.outputs = np.zeros(0, np.int64)
         self.n_homes = 0
         self.version = 0
+        self.edits = 0
         self.removals = 0
         self.delayed = 0
         self._slot_of = np.zeros(0, np.int32)  # neuron id -> slot, -1 once removed
@@ -181,10 +184,11 @@ class Graph:
         if not absent and not large and len(slots) <= FEW + 8 * self.neurons.size:
             self._enter(slots, source, target, delay, checkpoint)
         else:
-            self._side_by_side(len(slots), lambda rows: rows.append(slots))
+            self._side_by_side(len(slots), lambda rows: rows.append(slots, source, target))
             if not absent:
                 self._refuse_double_rows(slots, checkpoint)
         self.version += 1
+        self.edits += 1
         return slots
 
     def connect_one(self, source: int, target: int, delay: int) -> int:
@@ -201,6 +205,7 @@ class Graph:
         self.incoming.put(slot)
         self.outgoing.put(slot)
         self.version += 1
+        self.edits += 1
         return slot
 
     def _is_large(self, count: int) -> bool:
@@ -286,6 +291,7 @@ class Graph:
         self._leave(slots)
         self.connections.rollback(checkpoint, slots)
         self.version -= 1
+        self.edits += 1
         self._unrolled = None  # rows may have moved, at the same version
 
     def disconnect(self, slots: np.ndarray | int) -> None:
@@ -308,6 +314,7 @@ class Graph:
         elif large:
             self._side_by_side(len(table), Adjacency.tighten)
         self.version += 1
+        self.edits += 1
 
     def find(self, source: int, target: int, delay: int = 0) -> int:
         """Slot of one connection, or -1; looks through the shorter of the two rows."""
@@ -339,6 +346,7 @@ class Graph:
         for rows in (self.incoming, self.outgoing):
             rows.restore()
         self.version += 1
+        self.edits += 1
 
     def unrolled(self) -> Unrolled:
         """Far ends of the rows in unrolled time; without delays they are the rows' own."""
