@@ -33,6 +33,8 @@ from .sampling import draw_pairs
 from .schedule import Schedule
 from .sequences import State
 
+LONGEST_DELAY = 2**15 - 1
+
 
 @dataclass(frozen=True)
 class Parameters:
@@ -222,9 +224,9 @@ class Network:
             Between two single neurons.
         """
         checks.fraction("density", density)
-        source, target = self._slots(sources), self._slots(targets)
         if _is_single(sources) and _is_single(targets):
-            return self._add_pairs(source, target, checks.integers(delay, "delay"), weight)[0]
+            return self._add_pair(self._slot(sources), self._slot(targets), delay, weight)
+        source, target = self._slots(sources), self._slots(targets)
         return self._draw(source, target, lambda absent: round(density * absent), weight, delay, self.rng)
 
     @alone
@@ -326,6 +328,11 @@ class Network:
         return Connections(self, self.graph.connections.live_by_id())
 
     @property
+    def connections_as_stored(self) -> Connections:
+        """All connections in the order of their slots, which costs less than that of their ids."""
+        return Connections(self, self.graph.connections.live())
+
+    @property
     def groups(self) -> Mapping[str, Group]:
         """The named groups."""
         return MappingProxyType(self._groups)
@@ -336,7 +343,8 @@ class Network:
         """The neurons of each ``add_...`` call that are still there: the layers of a layered network."""
         order = self.graph.neurons.live_by_id()
         home, ids = self.graph.neurons["home"][order], self.graph.neurons["id"][order]
-        by_home = np.argsort(home, kind="stable")
+        in_order = (home[1:] >= home[:-1]).all()  # unless networks were joined
+        by_home = slice(None) if in_order else np.argsort(home, kind="stable")
         cuts = np.searchsorted(home[by_home], np.arange(1, self.graph.n_homes))
         return [Group(self, part) for part in np.split(ids[by_home], cuts)] if self.graph.n_homes else []
 
@@ -439,15 +447,16 @@ class Network:
             If any of them was removed already; nothing has changed then.
         """
         require(
-            isinstance(connections, Connections | Connection),
+            isinstance(connections, (Connections, Connection)),
             f"prune takes Connections, such as net.connections[mask], not {type(connections).__name__}",
         )
         require(connections._network is self, "the connections belong to another network")
-        slots = np.array([connections.slot]) if isinstance(connections, Connection) else _distinct(connections.slots)
+        slots = connections.slot if isinstance(connections, Connection) else _distinct(connections.slots)
+        count = 1 if isinstance(slots, int) else len(slots)
         self.graph.disconnect(slots)
-        if self._schedule is not None and len(slots):
+        if self._schedule is not None and count:
             self._schedule.remove_connections()
-        return len(slots)
+        return count
 
     @alone
     def order_inputs(self, neurons: Any) -> None:
@@ -947,15 +956,10 @@ class Network:
 
     def _slots(self, members: Any, unique: bool = True) -> np.ndarray:
         """Slots of anything that names neurons, each of them live."""
+        if _is_single(members):
+            return np.array([self._slot(members)])
         if isinstance(members, Group):
             return self.graph.slots_of(self.ids_of(members))
-        if isinstance(members, Neuron):
-            require(members._network is self, f"neuron {members.id} belongs to another network")
-            return np.array([members.slot])
-        if isinstance(members, int) and 0 <= members < self.graph.neurons.next_id:
-            slot = self.graph.slot_of(members)
-            if slot >= 0:
-                return np.array([slot])
         if isinstance(members, list | tuple) and any(isinstance(m, Group | Neuron) for m in members):
             parts = [self._slots(member, unique) for member in members]
             slots = np.concatenate(parts)
@@ -965,6 +969,17 @@ class Network:
             _, first = np.unique(slots, return_index=True)
             slots = slots[np.sort(first)]
         return slots
+
+    def _slot(self, member: Neuron | int) -> int:
+        """Slot of one live neuron, or of one id."""
+        if isinstance(member, Neuron):
+            require(member._network is self, f"neuron {member.id} belongs to another network")
+            return member.slot
+        if 0 <= member < self.graph.neurons.next_id:
+            slot = self.graph.slot_of(member)
+            if slot >= 0:
+                return slot
+        return self._slots_of_ids(checks.integers(member, "neuron ids")).item()  # which refuses it
 
     def _slots_of_ids(self, ids: np.ndarray) -> np.ndarray:
         if len(ids) == 0:
@@ -979,9 +994,11 @@ class Network:
         return slots
 
     def _find(self, source: Any, target: Any, delay: int) -> int:
+        if _is_single(source) and _is_single(target):
+            return self.graph.find(self._slot(source), self._slot(target), int(delay))
         u, v = self._slots(source), self._slots(target)
         require(len(u) == 1 and len(v) == 1, "a connection has one source and one target; give two single neurons")
-        return self.graph.find(u[0], v[0], int(delay))
+        return self.graph.find(int(u[0]), int(v[0]), int(delay))
 
     def _refuse_inputs(self, slots: np.ndarray, what: str) -> None:
         inputs = slots[self.graph.neurons["kind"][slots] == INPUT]
@@ -1003,34 +1020,78 @@ class Network:
             return self.graph.biases, members.slots
         return self.graph.weights, members.slots
 
-    def _add_pairs(
-        self, source: np.ndarray, target: np.ndarray, delay: np.ndarray, weight: Any, labels: np.ndarray | None = None
-    ) -> Connections:
-        """Add connections between slots, all or none; those of one label share a parameter."""
-        require(
-            len(delay) == 0 or (delay.min() >= 0 and delay.max() < 2**15),
-            f"delay must be between 0 and {2**15 - 1} time steps, not {delay.min() if len(delay) else 0}"
-            f"..{delay.max() if len(delay) else 0}",
+    def _refuse_impossible(self, source: np.ndarray, target: np.ndarray, delay: np.ndarray) -> None:
+        """Refuse connections into inputs, and from a neuron to itself in the same step."""
+        from .graph.compiled import first_impossible
+
+        neurons = self.graph.neurons
+        i = first_impossible(source, target, delay, neurons["kind"], INPUT)
+        if i >= 0:
+            self._refuse_inputs(target[i : i + 1], "connections")
+            self._raise_loop(source[i])
+
+    def _raise_loop(self, slot: int) -> None:
+        raise CycleError(
+            f"neuron {self.graph.neurons['id'][slot]} would feed itself in the same step; give the connection delay=1, "
+            "or leave it out"
         )
-        self._refuse_inputs(target, "connections")
-        loops = (source == target) & (delay == 0)
-        if loops.any():
-            id = self.graph.neurons["id"][source[loops][0]]
-            raise CycleError(
-                f"neuron {id} would feed itself in the same step; give the connection delay=1, or leave it out"
-            )
+
+    def _add_pair(self, source: int, target: int, delay: Any, weight: Any) -> Connection:
+        """Add one connection between two slots, or nothing: `_add_pairs` in fewer and shorter steps."""
+        if type(delay) is not int:
+            delay = checks.integers(delay, "delay")
+            require(len(delay) == 1, "delay must be one number of time steps between two neurons")
+            delay = delay.item()
+        _refuse_delays(delay, delay)
+        graph, table, schedule = self.graph, self.graph.connections, self._scheduled()
+        if graph.neurons["kind"].item(target) == INPUT:
+            self._refuse_inputs(np.array([target]), "connections")
+        if source == target and delay == 0:
+            self._raise_loop(source)
+        checkpoint = table.checkpoint()
+        random = None if isinstance(weight, str) else self.rng.bit_generator.state
+        slot = graph.connect_one(source, target, delay)
+        try:
+            schedule.add_connection(source, target, delay)
+            fans = graph.incoming.length.item(target), graph.outgoing.length.item(source)
+            table["weight"][slot] = initializers.initialize_one(weight, *fans, self.rng, self.dtype)
+        except BaseException:
+            graph.undo_connect(slot, checkpoint)
+            schedule.remove_connections()  # it may have sunk neurons for the connection
+            if random is not None:
+                self.rng.bit_generator.state = random
+            raise
+        return Connection(self, slot, table.next_id - 1)
+
+    def _add_pairs(
+        self,
+        source: np.ndarray,
+        target: np.ndarray,
+        delay: np.ndarray,
+        weight: Any,
+        labels: np.ndarray | None = None,
+        absent: bool = False,
+    ) -> Connections:
+        """Add connections between slots, all or none; those of one label share a parameter.
+
+        ``absent``: the caller knows that there are none of them yet, and that no two are the same.
+        """
+        _refuse_delays(delay.min(initial=0), delay.max(initial=0))
+        if len(delay) != len(source):
+            delay = np.full(len(source), delay[0])
+        delay = delay.astype(np.int16)
+        self._refuse_impossible(source, target, delay)
         if len(source) == 0:
             # A wrong weight is refused whether or not there is a connection.
             self._initial(source, target, weight, self.rng)
             return Connections(self, np.zeros(0, np.int64))
         table, schedule = self.graph.connections, self._scheduled()
         checkpoint, random = table.checkpoint(), self.rng.bit_generator.state
-        delay = np.broadcast_to(delay, source.shape).astype(np.int16)
         # Parameters are numbered before the connections, from 0 in a fresh network.
         table.next_id += 0 if labels is None else len(distinct(labels)[0])
         slots = None
         try:
-            slots = self.graph.connect(source, target, delay)
+            slots = self.graph.connect(source, target, delay, absent)
             table["weight"][slots] = self._initial(source, target, weight, self.rng, labels)
             schedule.add_connections(source, target, delay)
             ids = np.arange(table.next_id - len(slots), table.next_id)
@@ -1062,7 +1123,7 @@ class Network:
         random = rng.bit_generator.state
         try:
             pairs = draw_pairs(self.graph, self._scheduled(), source, target, int(delays[0]), choose, rng)
-            return self._add_pairs(*pairs, delays, weight)
+            return self._add_pairs(*pairs, delays, weight, absent=True)
         except BaseException:
             rng.bit_generator.state = random
             raise
@@ -1131,14 +1192,21 @@ class Network:
         )
 
 
+def _refuse_delays(lowest: int, highest: int) -> None:
+    if lowest < 0 or highest > LONGEST_DELAY:
+        raise InvalidValueError(f"delay must be between 0 and {LONGEST_DELAY} time steps, not {lowest}..{highest}")
+
+
 class _NoConnectionError(InvalidValueError, KeyError):
     """A pair of neurons is not connected."""
 
 
 def _distinct(slots: np.ndarray) -> np.ndarray:
     # np.unique hashes integers, which is several times slower than sorting a million of them.
+    if (slots[1:] > slots[:-1]).all():
+        return slots
     ordered = np.sort(slots)
-    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
 
 
 def _repeat(slots: np.ndarray) -> bool:
@@ -1146,7 +1214,7 @@ def _repeat(slots: np.ndarray) -> bool:
 
 
 def _is_single(member: Any) -> bool:
-    return isinstance(member, Neuron) or (isinstance(member, int | np.integer) and not isinstance(member, bool))
+    return isinstance(member, (Neuron, int, np.integer)) and not isinstance(member, bool)
 
 
 def load(path: str | os.PathLike) -> Network:

@@ -9,6 +9,8 @@ import numpy as np
 from .graph.graph import Graph
 from .schedule import Schedule
 
+FLAGS_A_DRAW = 16  # numbers to choose from, for each that is drawn, up to which marking them is cheaper than sorting
+
 
 def draw_pairs(
     graph: Graph,
@@ -48,13 +50,14 @@ def draw_pairs(
         key[graph.inputs] -= graph.neurons.next_id  # inputs stand before everything
         by_rank = np.argsort(key[source])
         allowed = np.searchsorted(key[source][by_rank], key[target])
-    rank_of = np.full(graph.neurons.size, -1, np.int64)
-    rank_of[source[by_rank]] = np.arange(len(source))
-    slots, table = graph.incoming.of(target), graph.connections
-    existing_source = rank_of[table["source"][slots]]
-    existing_target = np.repeat(np.arange(len(target)), graph.incoming.length[target])
-    relevant = (existing_source >= 0) & (table["delay"][slots] == delay)
-    t, s = absent_pairs(len(source), allowed, existing_target[relevant], existing_source[relevant], choose, rng)
+    rank_of = np.full(graph.neurons.size, -1, np.int32)
+    rank_of[source[by_rank]] = np.arange(len(source), dtype=np.int32)
+    from .graph import compiled
+
+    delays = graph.connections["delay"]
+    mixed = delay > 0 or graph.delayed > 0
+    first, hole = compiled.existing_ranks(target, rank_of, allowed, *graph.incoming.rows, delays, delay, mixed)
+    t, s = _choose_absent(allowed, first, hole, choose, rng)
     s = by_rank[s]
     if ordered and len(s):
         t, s = np.divmod(np.sort(t * len(source) + s), len(source))
@@ -117,18 +120,65 @@ def absent_pairs(
     >>> list(zip(target.tolist(), source.tolist()))
     [(0, 0), (0, 2), (1, 0), (1, 1)]
     """
-    offsets = np.concatenate([[0], np.cumsum(allowed, dtype=np.int64)])
+    from .graph import compiled
+
     inside = existing_source < allowed[existing_target]
-    existing = np.sort(offsets[existing_target[inside]] + existing_source[inside])
-    absent = int(offsets[-1]) - len(existing)
-    count = choose(absent)
-    if count == absent:
-        ranks = np.arange(absent)
-    else:
-        ranks = np.sort(rng.choice(absent, size=count, replace=False, shuffle=False))
-    if len(existing):
-        ranks += np.searchsorted(existing - np.arange(len(existing)), ranks, side="right")
-    if len(allowed) and (allowed == n_sources).all():
-        return np.divmod(ranks, n_sources) if n_sources else (ranks, ranks)
-    target = np.repeat(np.arange(len(allowed)), np.diff(np.searchsorted(ranks, offsets)))
-    return target, ranks - offsets[target]
+    rows, entries = existing_target[inside], existing_source[inside].astype(np.int32)
+    first = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(allowed)))])
+    return _choose_absent(allowed, first, entries[compiled.stable_order(rows, len(allowed))], choose, rng)
+
+
+def _choose_absent(
+    allowed: np.ndarray, first: np.ndarray, hole: np.ndarray, choose: Callable[[int], int], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """`absent_pairs` where the existing sources of target t are ``hole[first[t]:first[t + 1]]``, in any order."""
+    from .graph import compiled
+
+    absent = int(allowed.sum(dtype=np.int64)) - len(hole)
+    return compiled.step_over(subset(absent, choose(absent), rng), allowed, first, hole)
+
+
+def subset(n: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw ``count`` different numbers below ``n``, every set of them with the same probability.
+
+    Numbers are drawn with replacement until enough are different; of more than half of all, those that are left out.
+
+    Parameters
+    ----------
+    n, count : int
+        ``count`` at most ``n``.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of int64, shape (count,)
+        Ascending.
+
+    Examples
+    --------
+    >>> subset(4, 4, np.random.default_rng(0)).tolist(), len(subset(10**12, 3, np.random.default_rng(0)))
+    ([0, 1, 2, 3], 3)
+    """
+    if count == n:
+        return np.arange(n)
+    if 2 * count > n:
+        kept = np.ones(n, bool)
+        kept[subset(n, n - count, rng)] = False
+        return np.flatnonzero(kept)
+    if n <= FLAGS_A_DRAW * count:
+        drawn, missing = np.zeros(n, bool), count
+        while missing:  # so many draws cannot be too many
+            drawn[rng.integers(0, n, missing)] = True
+            missing = count - int(np.count_nonzero(drawn))
+        return np.flatnonzero(drawn)
+    numbers = np.zeros(0, np.int64)
+    while len(numbers) < count:
+        more = rng.integers(0, n, count - len(numbers))
+        more.sort()
+        new = np.ones(len(more), bool)
+        new[1:] = more[1:] != more[:-1]
+        if len(numbers):
+            new &= numbers[np.minimum(np.searchsorted(numbers, more), len(numbers) - 1)] != more
+        numbers = np.concatenate([numbers, more[new]])
+        numbers.sort(kind="stable")  # which merges what is in order already
+    return numbers

@@ -132,12 +132,20 @@ class Schedule:
         CycleError
             If they close a cycle; the schedule is unchanged then.
         """
-        sinks = (self.generation[source] >= self.generation[target]) & (delay == 0)
+        sinks = self.generation[source] >= self.generation[target]
+        if not np.count_nonzero(sinks):
+            return
+        sinks &= delay == 0
         if not sinks.any():
             return
         if not self._repair(source[sinks], target[sinks]):
             self.sort()
         self._changed()
+
+    def add_connection(self, source: int, target: int, delay: int) -> None:
+        """Follow an edit that added one connection; errors as of `add_connections`."""
+        if delay == 0 and self.generation.item(source) >= self.generation.item(target):
+            self.add_connections(np.array([source]), np.array([target]), np.zeros(1, np.int16))
 
     @property
     def order(self) -> np.ndarray:

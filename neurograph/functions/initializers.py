@@ -18,14 +18,18 @@ Initializer = Callable[[NDArray[Any], NDArray[Any], np.random.Generator], ArrayL
 WeightSpec = str | float | ArrayLike | Initializer
 
 
-def _normal(rng: np.random.Generator, variance: NDArray[Any]) -> NDArray[Any]:
+def _normal(rng: np.random.Generator, variance: Any) -> Any:
+    if isinstance(variance, float):
+        return math.sqrt(variance) * rng.standard_normal()
     values = np.sqrt(variance, out=variance)
     values *= rng.standard_normal(values.size)
     return values
 
 
-def _uniform(rng: np.random.Generator, square: NDArray[Any]) -> NDArray[Any]:
+def _uniform(rng: np.random.Generator, square: Any) -> Any:
     """Draw uniformly between -sqrt(square) and +sqrt(square)."""
+    if isinstance(square, float):
+        return math.sqrt(square) * (rng.random() * 2 - 1)
     values = np.sqrt(square, out=square)
     draw = rng.random(values.size)
     draw *= 2
@@ -34,7 +38,8 @@ def _uniform(rng: np.random.Generator, square: NDArray[Any]) -> NDArray[Any]:
     return values
 
 
-INITIALIZERS: dict[str, Callable[[NDArray[Any], NDArray[Any], np.random.Generator], NDArray[Any]]] = {
+# Of fans that are arrays they make an array, of two numbers a number.
+INITIALIZERS: dict[str, Callable[[Any, Any, np.random.Generator], Any]] = {
     # He et al. 2015, "Delving Deep into Rectifiers"
     "he": lambda fan_in, fan_out, rng: _normal(rng, 2 / fan_in),
     "he_uniform": lambda fan_in, fan_out, rng: _uniform(rng, 6 / fan_in),
@@ -45,9 +50,9 @@ INITIALIZERS: dict[str, Callable[[NDArray[Any], NDArray[Any], np.random.Generato
     "lecun": lambda fan_in, fan_out, rng: _normal(rng, 1 / fan_in),
     # the default of torch.nn.Linear
     "uniform": lambda fan_in, fan_out, rng: _uniform(rng, 1 / fan_in),
-    "normal": lambda fan_in, fan_out, rng: rng.standard_normal(fan_in.size),
-    "zeros": lambda fan_in, fan_out, rng: np.zeros(fan_in.size),
-    "ones": lambda fan_in, fan_out, rng: np.ones(fan_in.size),
+    "normal": lambda fan_in, fan_out, rng: _normal(rng, fan_in / fan_in),
+    "zeros": lambda fan_in, fan_out, rng: fan_in * 0.0,
+    "ones": lambda fan_in, fan_out, rng: fan_in / fan_in,
 }
 
 
@@ -107,6 +112,23 @@ def initialize(
         origin = f"the weights from {getattr(spec, '__name__', spec)!r}"
         return _convert(spec(fan_in, fan_out, rng), fan_in.size, dtype, origin)
     return _convert(spec, fan_in.size, dtype, "weight")
+
+
+def initialize_one(
+    spec: WeightSpec, fan_in: int, fan_out: int, rng: np.random.Generator, dtype: DTypeLike = np.float32
+) -> float:
+    """Return the value for one connection: what `initialize` draws first, without the cost of arrays.
+
+    Parameters, errors and result are those of `initialize`, with numbers for arrays.
+
+    Examples
+    --------
+    >>> initialize_one("he", 2, 1, np.random.default_rng(0)) == np.random.default_rng(0).standard_normal()
+    True
+    """
+    if isinstance(spec, str) and spec in INITIALIZERS:
+        return INITIALIZERS[spec](fan_in, fan_out, rng)
+    return initialize(spec, np.array([fan_in]), np.array([fan_out]), rng, dtype)[0]
 
 
 def _convert(values: ArrayLike, count: int, dtype: DTypeLike, origin: str) -> NDArray[Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from sys import byteorder
+
 import numpy as np
 
 from ..locks import alone
-from .tables import Table
+from .tables import Table, room_for
 
 SLACK_SHIFT = 4  # a freshly sorted row has room for 1/16 more entries, and for one at least
-NATURAL = np.zeros(0, np.int64)
-REBUILD_SHARE = 8  # adding more than 1/8 of the connections at once: sorting everything is cheaper
+NATURAL = np.zeros(0, np.int32)
+LARGE = 8  # an edit of more than 1/8 of the connections goes through all of them once, instead of one by one
 
 
 class Adjacency:
@@ -27,6 +30,8 @@ class Adjacency:
         Neuron slot at the far end of each entry.
     slot : ndarray of int32
         Connection slot of each entry.
+    used : int
+        End of the last row among the entries.
     rebuilds : int
         How often the rows were sorted anew; tests count them.
     """
@@ -42,7 +47,7 @@ class Adjacency:
         self.capacity = np.zeros(0, np.int32)
         self.other = np.zeros(0, np.int32)
         self.slot = np.zeros(0, np.int32)
-        self._used = 0
+        self.used = 0
         self.rebuilds = 0
 
     @property
@@ -55,6 +60,12 @@ class Adjacency:
         """``start, length, other, slot``: what an algorithm needs to walk the rows."""
         return self.start, self.length, self.other, self.slot
 
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """``start, length, capacity, other, slot, place``: what changes when a connection comes or goes."""
+        place = self._connections[self._place]
+        return self.start, self.length, self.capacity, self.other, self.slot, place
+
     def add_rows(self, count: int) -> None:
         """Make room for rows up to ``count`` neuron slots."""
         old = len(self.length)
@@ -65,47 +76,122 @@ class Adjacency:
             array = getattr(self, name)
             setattr(self, name, np.concatenate([array, np.zeros(room - old, array.dtype)]))
 
-    def add(self, slots: np.ndarray) -> None:
-        """Enter connections that are in the table but in no row yet."""
-        if len(slots) * REBUILD_SHARE > len(self._connections):
-            self.rebuild()
-            return
+    def append(self, slots: np.ndarray, source: np.ndarray, target: np.ndarray) -> None:
+        """Enter connections that are in the table but in no row yet: by one counting sort if rows have no room."""
+        table = self._connections
+        if len(slots) * LARGE > len(table):
+            room = int(self.capacity.sum(dtype=np.int64) - self.length.sum(dtype=np.int64))
+            if (len(slots) - room) * LARGE > len(table):
+                self.rebuild()
+                return
         from . import compiled
 
+        ends, done = (source, target) if self._key == "source" else (target, source), 0
+        while done < len(slots):
+            done, self.used = compiled.append_rows(*ends, slots, done, *self.arrays, self.used)
+            if done < len(slots):
+                if self.wasteful:
+                    self.rebuild()
+                    return
+                self.widen()
+
+    def put(self, slot: int) -> None:
+        """Enter one connection.
+
+        For one, a few reads and writes from Python cost less than a compiled call: after a training step nothing of the
+        latter is left in the caches.
+        """
         table = self._connections
-        keys, others, place = table[self._key][slots], table[self._other][slots], table[self._place]
-        begin = 0
-        while True:
-            begin, self._used = compiled.append_rows(
-                keys,
-                others,
-                slots,
-                begin,
-                self.start,
-                self.length,
-                self.capacity,
-                self.other,
-                self.slot,
-                place,
-                self._used,
+        row = table[self._key].item(slot)
+        length = self.length.item(row)
+        if length == self.capacity.item(row):
+            self.append(
+                *(np.array([value]) for value in (slot, table["source"].item(slot), table["target"].item(slot)))
             )
-            if begin == compiled.FITS:
-                return
-            if self._used * 8 > len(table) * 9 + 8 * len(self.length) + 2048:
-                self.rebuild()  # an eighth is what rows left behind when they moved: squeeze it out
-                return
-            room = max(len(self.other) // 16, 2 * int(self.capacity[keys[begin]]) + 64)
-            self.other = np.concatenate([self.other, np.zeros(room, np.int32)])
-            self.slot = np.concatenate([self.slot, np.zeros(room, np.int32)])
+            return
+        at = self.start.item(row) + length
+        self.length[row] = length + 1
+        self.other[at] = table[self._other].item(slot)
+        self.slot[at] = slot
+        table[self._place][slot] = at
 
-    def remove(self, slots: np.ndarray) -> None:
-        """Take live connections out of their rows, before the table releases them."""
+    def take(self, slot: int) -> None:
+        """Take one connection out: the row's last entry moves to its place."""
+        table = self._connections
+        row, place = table[self._key].item(slot), table[self._place]
+        hole, length = place.item(slot), self.length.item(row) - 1
+        last = self.start.item(row) + length
+        self.length[row] = length
+        if last != hole:
+            moved = self.slot.item(last)
+            self.other[hole] = self.other.item(last)
+            self.slot[hole] = moved
+            place[moved] = hole
+
+    def places(self, row: int, other: int) -> Iterator[int]:
+        """Where a row names a neuron slot."""
+        begin = self.start.item(row)
+        # Searching bytes is as fast as compiled code; a match may lie across two entries.
+        entries, key = self.other[begin : begin + self.length.item(row)].tobytes(), other.to_bytes(4, byteorder)
+        at = entries.find(key)
+        while at >= 0:
+            if at % 4 == 0:
+                yield begin + at // 4
+            at = entries.find(key, at + 1)
+
+    def sift(self, gone: np.ndarray) -> None:
+        """Take connections out of their rows in one pass; ``gone`` has an entry for each slot."""
         from . import compiled
 
-        table = self._connections
-        compiled.remove_rows(
-            table[self._key][slots], slots, self.start, self.length, self.other, self.slot, table[self._place]
-        )
+        compiled.sift(gone, self.start, self.length, self.other, self.slot, self._connections[self._place])
+
+    def tighten(self) -> None:
+        """Lay the rows out anew if more than half of the pool is air."""
+        if self.used > 2 * (len(self._connections) + len(self.length)):
+            self.relay(NATURAL)
+
+    def relay(self, number: np.ndarray) -> None:
+        """Lay the rows out anew without gaps, in the order in which they are; connections get a ``number``, if any."""
+        from . import compiled
+
+        pool = self._pool()
+        self.used = compiled.relay(
+            number, SLACK_SHIFT, self.start, self.length, self.capacity, self.other, self.slot, *pool,
+            self._connections[self._place],
+        )  # fmt: skip
+        self.other, self.slot = pool
+        self.rebuilds += 1
+
+    def _pool(self) -> tuple[np.ndarray, np.ndarray]:
+        """Entries for all rows with their slack, and some for rows that outgrow it."""
+        count = len(self._connections)
+        room = count + (count >> SLACK_SHIFT) + min(count, len(self.length))
+        room += (room >> 5) + 64
+        other, slot = room_for(room, np.int32), room_for(room, np.int32)
+        slot[:] = 0  # the slack is read too, where a column is brought into row order
+        return other, slot
+
+    def restore(self) -> None:
+        """Make the rows of a table that was loaded: its connections stand in the order that their places tell."""
+        place = self._connections[self._place]
+        at = np.full(int(place.max(initial=-1)) + 1, -1, np.int32)
+        at[place] = np.arange(len(place), dtype=np.int32)
+        self.rebuild(at[at >= 0])
+
+    def widen(self) -> None:
+        """Make room in the pool for at least one row to move."""
+        room = max(len(self.other) // 16, 2 * int(self.capacity.max(initial=0)) + 64)
+        for name in ("other", "slot"):
+            old = getattr(self, name)
+            new = room_for(len(old) + room, np.int32)
+            new[: self.used] = old[: self.used]
+            new[self.used :] = 0
+            setattr(self, name, new)
+
+    @property
+    def wasteful(self) -> bool:
+        """Whether rows that moved have left more than an eighth of the pool behind; looks at every row."""
+        return (self.used - int(self.capacity.sum(dtype=np.int64))) * 8 > self.used + 2048
 
     def rebuild(self, sequence: np.ndarray = NATURAL) -> None:
         """Sort every live connection into rows anew: one counting sort.
@@ -115,9 +201,11 @@ class Adjacency:
         from . import compiled
 
         table = self._connections
-        self.other, self.slot, self._used = compiled.count_sort(
+        self.other, self.slot = NATURAL, NATURAL  # the memory of the old rows serves the new ones
+        self.other, self.slot = self._pool()
+        self.used = compiled.count_sort(
             table[self._key], table[self._other], table["id"], sequence, SLACK_SHIFT, self.start, self.length,
-            self.capacity, table[self._place],
+            self.capacity, self.other, self.slot, table[self._place],
         )  # fmt: skip
         self.rebuilds += 1
 

@@ -12,7 +12,6 @@ from ..jit import njit
 
 jit = partial(njit, nogil=True, error_model="numpy")
 
-FITS = -1  # append_rows placed everything
 ACYCLIC, CYCLIC, TOO_FAR = 0, 1, 2  # outcomes of raise_generations
 
 
@@ -32,12 +31,18 @@ def stable_order(keys, n):
 
 
 @jit
-def count_sort(keys, others, alive, sequence, slack_shift, start, length, capacity, place):
-    """Lay out rows by ``keys`` and return ``(other, slot, used)``; every row and the pool get a little slack.
+def _room(length, slack_shift):
+    """Entries that a freshly laid out row has room for."""
+    return length + (length >> slack_shift) + 1 if length else 0
+
+
+@jit
+def count_sort(keys, others, alive, sequence, slack_shift, start, length, capacity, other, slot, place):
+    """Lay out rows by ``keys`` and return the end of the last one; every row gets a little slack.
 
     ``keys`` and ``others`` are columns over connection slots, ``alive`` says which slots count. Inside a row the
     slots ascend, or follow ``sequence`` if it is not empty. ``start``, ``length`` and ``capacity`` have one entry a
-    row, ``place`` one a slot; all are filled in place.
+    row, ``place`` one a slot, ``other`` and ``slot`` enough for all rows with their slack; all are filled in place.
     """
     n_rows = start.shape[0]
     length[:] = 0
@@ -47,11 +52,8 @@ def count_sort(keys, others, alive, sequence, slack_shift, start, length, capaci
     total = 0
     for r in range(n_rows):
         start[r] = total
-        capacity[r] = length[r] + (length[r] >> slack_shift) + 1 if length[r] else 0
+        capacity[r] = _room(length[r], slack_shift)
         total += capacity[r]
-    room = total + (total >> 5) + 64  # for rows that outgrow their slack
-    other = np.empty(room, np.int32)
-    slot = np.zeros(room, np.int32)  # the slack is read too, where a column is brought into row order
     length[:] = 0
     for i in range(keys.shape[0]):
         c = sequence[i] if sequence.shape[0] else i
@@ -62,48 +64,155 @@ def count_sort(keys, others, alive, sequence, slack_shift, start, length, capaci
             other[p] = others[c]
             slot[p] = c
             place[c] = p
-    return other, slot, total
+    return total
+
+
+@jit
+def _move_row(r, start, length, capacity, other, slot, place, used):
+    """Move a full row to the end of the pool with half as much room again.
+
+    Returns the pool's new end, or -1 where it is full and nothing was done.
+    """
+    room = capacity[r] + (capacity[r] >> 1) + 4
+    if used + room > other.shape[0]:
+        return -1
+    for k in range(length[r]):
+        old, new = start[r] + k, used + k
+        other[new] = other[old]
+        slot[new] = slot[old]
+        place[slot[new]] = new
+    start[r], capacity[r] = used, room
+    return used + room
+
+
+@jit
+def _append(r, far, c, start, length, capacity, other, slot, place, used):
+    """Enter connection ``c`` into row ``r``; returns the pool's new end, or -1 where there is no room."""
+    if length[r] == capacity[r]:
+        used = _move_row(r, start, length, capacity, other, slot, place, used)
+        if used < 0:
+            return -1
+    p = start[r] + length[r]
+    length[r] += 1
+    other[p] = far
+    slot[p] = c
+    place[c] = p
+    return used
+
+
+@jit
+def _take(r, c, start, length, other, slot, place):
+    """Take connection ``c`` out of row ``r``: the row's last entry moves to its place."""
+    hole = place[c]
+    length[r] -= 1
+    last = start[r] + length[r]
+    other[hole] = other[last]
+    slot[hole] = slot[last]
+    place[slot[hole]] = hole
 
 
 @jit
 def append_rows(keys, others, slots, begin, start, length, capacity, other, slot, place, used):
     """Append connections ``slots[begin:]`` to their rows; returns ``(index, used)``.
 
-    A full row moves to the end of the pool with half as much room again. Where the pool is full, ``index`` is the
-    connection to go on with after growing it; ``FITS`` when all are placed.
+    ``keys`` and ``others`` are the rows and the far ends of these connections. ``index`` is their number when all are
+    placed; where the pool is full, it is the connection to go on with after growing it.
     """
     for i in range(begin, slots.shape[0]):
+        c = slots[i]
         r = keys[i]
-        if length[r] == capacity[r]:
-            room = capacity[r] + (capacity[r] >> 1) + 4
-            if used + room > other.shape[0]:
+        count = length[r]
+        if count == capacity[r]:  # seldom: the call costs ten times as much as what follows
+            end = _move_row(r, start, length, capacity, other, slot, place, used)
+            if end < 0:
                 return i, used
-            for k in range(length[r]):
-                source, target = start[r] + k, used + k
-                other[target] = other[source]
-                slot[target] = slot[source]
-                place[slot[target]] = target
-            start[r], capacity[r] = used, room
-            used += room
-        p = start[r] + length[r]
-        length[r] += 1
+            used = end
+        p = start[r] + count
+        length[r] = count + 1
         other[p] = others[i]
-        slot[p] = slots[i]
-        place[slots[i]] = p
-    return FITS, used
+        slot[p] = c
+        place[c] = p
+    return slots.shape[0], used
 
 
 @jit
-def remove_rows(keys, slots, start, length, other, slot, place):
-    """Remove connections from their rows: the row's last entry takes the free place."""
+def enter(
+    sources, targets, delays, slots, begin,
+    in_start, in_length, in_capacity, in_other, in_slot, in_place, in_used,
+    out_start, out_length, out_capacity, out_other, out_slot, out_place, out_used, delay,
+):  # fmt: skip
+    """Enter new connections ``begin`` and on into the rows of both directions, one after another.
+
+    Returns ``(index, found, in_used, out_used)``. ``index`` is their number when all are in. Otherwise it is the first
+    that is there already, at slot ``found``, and all before it are taken out again; or, with ``found`` -1 or -2, the
+    connection to go on with after growing the pool of the incoming or of the outgoing rows.
+    """
+    for i in range(begin, slots.shape[0]):
+        u, v, c = sources[i], targets[i], slots[i]
+        found = find_connection(
+            u, v, delays[i], in_start, in_length, in_other, in_slot, out_start, out_length, out_other, out_slot, delay
+        )
+        if found >= 0:
+            for j in range(i - 1, -1, -1):
+                _take(targets[j], slots[j], in_start, in_length, in_other, in_slot, in_place)
+                _take(sources[j], slots[j], out_start, out_length, out_other, out_slot, out_place)
+            return i, found, in_used, out_used
+        end = _append(v, u, c, in_start, in_length, in_capacity, in_other, in_slot, in_place, in_used)
+        if end < 0:
+            return i, -1, in_used, out_used
+        in_used = end
+        end = _append(u, v, c, out_start, out_length, out_capacity, out_other, out_slot, out_place, out_used)
+        if end < 0:
+            _take(v, c, in_start, in_length, in_other, in_slot, in_place)
+            return i, -2, in_used, out_used
+        out_used = end
+    return slots.shape[0], -1, in_used, out_used
+
+
+@jit
+def leave(
+    slots, source, target,
+    in_start, in_length, in_other, in_slot, in_place, out_start, out_length, out_other, out_slot, out_place,
+):  # fmt: skip
+    """Take connections out of the rows of both directions, the last one first."""
     for i in range(slots.shape[0] - 1, -1, -1):
-        r = keys[i]
-        hole = place[slots[i]]
-        length[r] -= 1
-        last = start[r] + length[r]
-        other[hole] = other[last]
-        slot[hole] = slot[last]
-        place[slot[hole]] = hole
+        c = slots[i]
+        _take(target[c], c, in_start, in_length, in_other, in_slot, in_place)
+        _take(source[c], c, out_start, out_length, out_other, out_slot, out_place)
+
+
+@jit
+def sift(gone, start, length, other, slot, place):
+    """Take every connection that is marked in ``gone`` out of its row; the others keep their order."""
+    for r in range(start.shape[0]):
+        p = start[r]
+        for q in range(start[r], start[r] + length[r]):
+            c = slot[q]
+            other[p] = other[q]  # also if it goes: what is never mispredicted is faster
+            slot[p] = c
+            place[c] = p
+            p += not gone[c]
+        length[r] = p - start[r]
+
+
+@jit
+def relay(number, slack_shift, start, length, capacity, other, slot, new_other, new_slot, place):
+    """Lay rows out anew, in the order in which they are, and return the end of the last one.
+
+    Connection slot c becomes ``number[c]`` where ``number`` is not empty; ``place`` is by the new slots.
+    """
+    total = 0
+    for r in range(start.shape[0]):
+        for k in range(length[r]):
+            c = slot[start[r] + k]
+            if number.shape[0]:
+                c = number[c]
+            new_other[total + k] = other[start[r] + k]
+            new_slot[total + k] = c
+            place[c] = total + k
+        start[r], capacity[r] = total, _room(length[r], slack_shift)
+        total += capacity[r]
+    return total
 
 
 @jit
@@ -123,6 +232,15 @@ def gather_rows(rows, start, length, slot):
 
 
 @jit
+def first_impossible(source, target, delay, kind, barred):
+    """Index of the first connection into a neuron of kind ``barred``, or to itself without delay; -1 if none."""
+    for i in range(source.shape[0]):
+        if kind[target[i]] == barred or (source[i] == target[i] and delay[i] == 0):
+            return i
+    return -1
+
+
+@jit
 def find_connection(u, v, d, in_start, in_length, in_other, in_slot, out_start, out_length, out_other, out_slot, delay):
     """Slot of the connection u -> v with delay d, or -1; walks the shorter of the two rows."""
     if in_length[v] <= out_length[u]:
@@ -133,31 +251,6 @@ def find_connection(u, v, d, in_start, in_length, in_other, in_slot, out_start, 
         for p in range(out_start[u], out_start[u] + out_length[u]):
             if out_other[p] == v and delay[out_slot[p]] == d:
                 return out_slot[p]
-    return -1
-
-
-@jit
-def first_existing(
-    us, vs, ds, in_start, in_length, in_other, in_slot, out_start, out_length, out_other, out_slot, delay
-):
-    """Index of the first pair that is connected already, or -1."""
-    for i in range(us.shape[0]):
-        found = find_connection(
-            us[i],
-            vs[i],
-            ds[i],
-            in_start,
-            in_length,
-            in_other,
-            in_slot,
-            out_start,
-            out_length,
-            out_other,
-            out_slot,
-            delay,
-        )
-        if found >= 0:
-            return i
     return -1
 
 
@@ -322,6 +415,116 @@ def reaches(starts, goal, deepest, generation, out_start, out_length, out_other,
             stack[top] = v
             top += 1
     return False
+
+
+@jit
+def region_codes(slots, source, target, delay, home, n_homes, delays):
+    """One integer for the homes of the ends of each connection and its delay, which is below ``delays``."""
+    codes = np.empty(slots.shape[0], np.int64)
+    for i in range(slots.shape[0]):
+        c = slots[i]
+        codes[i] = (home[source[c]] * np.int64(n_homes) + home[target[c]]) * delays
+        if delays > 1:
+            codes[i] += delay[c]
+    return codes
+
+
+@jit
+def number_codes(codes, size):
+    """The different ones of some ``codes``, all below ``size``, ascending, and for each entry its number among them."""
+    number = np.zeros(size, np.int32)
+    for i in range(codes.shape[0]):
+        number[codes[i]] = 1
+    names = np.flatnonzero(number)
+    for k in range(names.shape[0]):
+        number[names[k]] = k
+    numbers = np.empty(codes.shape[0], np.int32)
+    for i in range(codes.shape[0]):
+        numbers[i] = number[codes[i]]
+    return names, numbers
+
+
+@jit
+def slots_by_id(ids, lowest, count, highest):
+    """The ``count`` slots whose id is not negative, by ascending id; ids lie between ``lowest`` and ``highest``."""
+    slot_of = np.full(highest - lowest, -1, np.int32)
+    for c in range(ids.shape[0]):
+        if ids[c] >= 0:
+            slot_of[ids[c] - lowest] = c
+    slots = np.empty(count, np.int64)
+    n = 0
+    for i in range(slot_of.shape[0]):
+        if slot_of[i] >= 0:
+            slots[n] = slot_of[i]
+            n += 1
+    return slots
+
+
+@jit
+def existing_ranks(targets, rank_of, allowed, start, length, other, slot, delay, d, mixed):
+    """Which of the first ``allowed[t]`` sources each target has: ``(first, rank)``, compressed rows.
+
+    Sources are told by their ``rank_of`` neuron slots, -1 for those that do not matter. Only connections with delay
+    ``d`` count, if they may be ``mixed`` with others.
+    """
+    first = np.zeros(targets.shape[0] + 1, np.int64)
+    total = 0
+    for t in range(targets.shape[0]):
+        total += length[targets[t]]
+    rank = np.empty(total, np.int32)
+    n = 0
+    for t in range(targets.shape[0]):
+        r = targets[t]
+        for p in range(start[r], start[r] + length[r]):
+            i = rank_of[other[p]]
+            if 0 <= i < allowed[t] and (not mixed or delay[slot[p]] == d):
+                rank[n] = i
+                n += 1
+        first[t + 1] = n
+    return first, rank[:n]
+
+
+@jit
+def step_over(ranks, allowed, first, hole):
+    """The pairs (target, source) that ascending ``ranks`` number, counting only those that are no hole.
+
+    Target t has the sources below ``allowed[t]`` but for ``hole[first[t]:first[t + 1]]``, which may be reordered.
+    """
+    n = ranks.shape[0]
+    target, source = np.empty(n, np.int64), np.empty(n, np.int64)
+    widest = 0
+    for t in range(allowed.shape[0]):
+        widest = max(widest, allowed[t])
+    taken, free = np.zeros(widest, np.bool_), np.empty(widest + 1, np.int32)
+    begin, i = 0, 0  # the first rank of target t, and its place in ranks
+    for t in range(allowed.shape[0]):
+        holes = first[t + 1] - first[t]
+        end, j = begin + allowed[t] - holes, i
+        while j < n and ranks[j] < end:
+            target[j] = t
+            j += 1
+        if allowed[t] <= 16 * (holes + j - i) and j > i:
+            for h in range(first[t], first[t + 1]):
+                taken[hole[h]] = True
+            m = 0
+            for s in range(allowed[t]):
+                free[m] = s
+                m += not taken[s]
+                taken[s] = False
+            for k in range(i, j):
+                source[k] = free[ranks[k] - begin]
+        elif j > i:
+            row = hole[first[t] : first[t + 1]]
+            row.sort()
+            h = 0
+            for k in range(i, j):
+                s = ranks[k] - begin + h
+                while h < holes and row[h] <= s:
+                    h += 1
+                    s += 1
+                source[k] = s
+        begin, i = end, j
+    return target, source
 
 
 @jit

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import DuplicateConnectionError, NotSupportedError
-from .adjacency import REBUILD_SHARE, Adjacency
+from .adjacency import LARGE, Adjacency
 from .sharing import Sharing
 from .tables import Table, as_block
 
 COMPACT_FROM = 16  # connection slots below which free ones are not worth a look
+FEW = 64  # connections that are never a large edit
+TWO_THREADS_FROM = 100_000  # connections; a thread of our own costs as much as a thousand
+INCOMING_FULL = -1  # what `enter` finds when it needs room
 HIDDEN, INPUT = 0, 1  # kinds of neuron; being an output is a flag of its own
 
 
@@ -53,6 +58,8 @@ class Graph:
         Slots in the order in which they were added: the columns of X and Y.
     version : int
         Grows with every structural edit.
+    edits : int
+        Grows whenever connections may have moved to other slots, or others live there; never falls.
     removals : int
         Grows with every removal of neurons: groups look at it to forget the removed.
     delayed : int
@@ -90,6 +97,7 @@ class Graph:
         self.outputs = np.zeros(0, np.int64)
         self.n_homes = 0
         self.version = 0
+        self.edits = 0
         self.removals = 0
         self.delayed = 0
         self._slot_of = np.zeros(0, np.int32)  # neuron id -> slot, -1 once removed
@@ -103,7 +111,7 @@ class Graph:
 
     def slot_of(self, id: int) -> int:
         """Slot of one neuron id that was given once; -1 if it was removed."""
-        return int(self._slot_of[id])
+        return self._slot_of.item(id)
 
     def add_neurons(self, count: int, kind: int = HIDDEN, **columns) -> np.ndarray:
         """Add ``count`` neurons that share a new home; ``columns`` are values or arrays."""
@@ -148,33 +156,121 @@ class Graph:
 
     # -- connections ---------------------------------------------------------------------------------------------------
 
-    def connect(self, source: np.ndarray, target: np.ndarray, delay: np.ndarray) -> np.ndarray:
+    def connect(self, source: np.ndarray, target: np.ndarray, delay: np.ndarray, absent: bool = False) -> np.ndarray:
         """Add connections between neuron slots, weights zero; returns their slots.
+
+        Parameters
+        ----------
+        source, target, delay : ndarray of int64, int64, int16
+        absent : bool
+            The caller knows that none of them exists and none occurs twice.
 
         Raises
         ------
         DuplicateConnectionError
             If a pair is connected already with the same delay, or occurs twice. Nothing has changed then.
         """
-        few = len(source) * REBUILD_SHARE <= len(self.connections) or len(source) <= 64
-        if few:
-            self._refuse_duplicates(source, target, delay)
         table = self.connections
-        checkpoint = table.checkpoint()
+        checkpoint, large = table.checkpoint(), self._is_large(len(source))
         slots = table.allocate(len(source))
-        if not few:
+        if large:
             slots = self._by_source(slots, source)
         table["source"][slots] = source
         table["target"][slots] = target
-        if delay.any():
+        if n_delayed := int(np.count_nonzero(delay)):
             table["delay"][slots] = delay
-        self.incoming.add(slots)
-        if not few:
-            self._refuse_double_rows(checkpoint, slots)
-        self.outgoing.add(slots)
-        self.delayed += int(np.count_nonzero(delay))
+            self.delayed += n_delayed
+        # One by one means walking a row for each; where they are many for so few rows, all rows are walked once.
+        if not absent and not large and len(slots) <= FEW + 8 * self.neurons.size:
+            self._enter(slots, source, target, delay, checkpoint)
+        else:
+            self._side_by_side(len(slots), lambda rows: rows.append(slots, source, target))
+            if not absent:
+                self._refuse_double_rows(slots, checkpoint)
         self.version += 1
+        self.edits += 1
         return slots
+
+    def connect_one(self, source: int, target: int, delay: int) -> int:
+        """Add one connection, weight zero; returns its slot. Errors as of `connect`."""
+        if self.find(source, target, delay) >= 0:
+            self._raise_duplicate(source, target, delay, "exists already")
+        table = self.connections
+        slot = table.allocate_one()
+        table["source"][slot] = source
+        table["target"][slot] = target
+        if delay:
+            table["delay"][slot] = delay
+            self.delayed += 1
+        self.incoming.put(slot)
+        self.outgoing.put(slot)
+        self.version += 1
+        self.edits += 1
+        return slot
+
+    def _is_large(self, count: int) -> bool:
+        return count > FEW and count * LARGE > len(self.connections)
+
+    def _enter(
+        self,
+        slots: np.ndarray,
+        source: np.ndarray,
+        target: np.ndarray,
+        delay: np.ndarray,
+        checkpoint: tuple[int, int, int],
+    ) -> None:
+        """Enter connections into both rows, each only if it is not there yet; all or none."""
+        from .compiled import enter
+
+        into, out, column = self.incoming, self.outgoing, self.connections["delay"]
+        done, widened = 0, False
+        while True:
+            done, found, into.used, out.used = enter(
+                source, target, delay, slots, done, *into.arrays, into.used, *out.arrays, out.used, column
+            )
+            if done == len(slots):
+                break
+            if found >= 0:
+                ends, twice = (source[done], target[done], delay[done]), found in slots[:done]
+                self._forget_delays(slots)
+                self.connections.rollback(checkpoint, slots)
+                self._unrolled = None  # rows may have moved, at the same version
+                self._raise_duplicate(*ends, "occurs twice in this call" if twice else "exists already")
+            (into if found == INCOMING_FULL else out).widen()
+            widened = True
+        if widened:
+            for rows in (into, out):
+                if rows.wasteful:
+                    rows.rebuild()
+
+    def _leave(self, slots: np.ndarray | int) -> None:
+        """Take connections out of both rows, one by one."""
+        self._forget_delays(slots)
+        if isinstance(slots, int):
+            self.incoming.take(slots)
+            self.outgoing.take(slots)
+            return
+        from .compiled import leave
+
+        into, out, table = self.incoming, self.outgoing, self.connections
+        leave(
+            slots, table["source"], table["target"], *into.rows, table["target_place"], *out.rows, table["source_place"]
+        )
+
+    def _forget_delays(self, slots: np.ndarray | int) -> None:
+        if self.delayed:
+            self.delayed -= int(np.count_nonzero(self.connections["delay"][slots]))
+
+    def _side_by_side(self, count: int, task: Callable[[Adjacency], None]) -> None:
+        """Do something with the rows of both directions, in two threads where there is enough to do."""
+        if count < TWO_THREADS_FROM:
+            task(self.incoming)
+            task(self.outgoing)
+            return
+        with ThreadPoolExecutor(1) as other:
+            future = other.submit(task, self.outgoing)
+            task(self.incoming)
+            future.result()
 
     def _by_source(self, slots: np.ndarray, source: np.ndarray) -> np.ndarray:
         """Hand out new slots source by source; the ids still follow the call.
@@ -190,44 +286,46 @@ class Graph:
         handed[order] = slots
         return handed
 
-    def undo_connect(self, slots: np.ndarray, checkpoint: tuple[int, int, int]) -> None:
+    def undo_connect(self, slots: np.ndarray | int, checkpoint: tuple[int, int, int]) -> None:
         """Take back the newest ``connect``, for an edit that a later check refused."""
-        self.incoming.remove(slots)
-        self.outgoing.remove(slots)
-        self.delayed -= int(np.count_nonzero(self.connections["delay"][slots]))
+        self._leave(slots)
         self.connections.rollback(checkpoint, slots)
         self.version -= 1
+        self.edits += 1
         self._unrolled = None  # rows may have moved, at the same version
 
-    def disconnect(self, slots: np.ndarray) -> None:
-        """Remove connections (distinct, live); their slots are free for new ones."""
-        if len(slots) == 0:
+    def disconnect(self, slots: np.ndarray | int) -> None:
+        """Remove connections (distinct, live), or one; their slots are free for new ones."""
+        if not isinstance(slots, int) and len(slots) == 0:
             return
-        slots = np.asarray(slots, np.int64)
-        if self.delayed:
-            self.delayed -= int(np.count_nonzero(self.connections["delay"][slots]))
-        many = len(slots) * 2 > len(self.connections)
-        if not many:
-            self.incoming.remove(slots)
-            self.outgoing.remove(slots)
+        table = self.connections
+        large = not isinstance(slots, int) and self._is_large(len(slots))
+        if large:
+            self._forget_delays(slots)
+            gone = np.zeros(table.size, bool)
+            gone[slots] = True
+            self._side_by_side(len(table), lambda rows: rows.sift(gone))
+        else:
+            self._leave(slots)
         self.weights.release(slots)
-        self.connections.release(slots)
-        if self.connections.size > COMPACT_FROM and self.connections.n_free > 2 * len(self.connections):
+        table.release(slots)
+        if table.size > COMPACT_FROM and table.n_free > 2 * len(table):
             self._compact()
-        elif many:
-            self.incoming.rebuild()
-            self.outgoing.rebuild()
+        elif large:
+            self._side_by_side(len(table), Adjacency.tighten)
         self.version += 1
+        self.edits += 1
 
     def find(self, source: int, target: int, delay: int = 0) -> int:
-        """Slot of one connection, or -1."""
-        from . import compiled
-
-        if len(self.connections) == 0:
-            return -1
-        return compiled.find_connection(
-            source, target, delay, *self.incoming.rows, *self.outgoing.rows, self.connections["delay"]
-        )
+        """Slot of one connection, or -1; looks through the shorter of the two rows."""
+        rows, row, other = self.incoming, target, source
+        if self.outgoing.length.item(source) < self.incoming.length.item(target):
+            rows, row, other = self.outgoing, source, target
+        for place in rows.places(row, other):
+            slot = rows.slot.item(place)
+            if self.connections["delay"].item(slot) == delay:
+                return slot
+        return -1
 
     def restore(self, columns: dict[str, dict[str, np.ndarray]], next_id: dict[str, int], n_homes: int) -> None:
         """Fill an empty graph from columns without holes; the rows get back the order that their places tell."""
@@ -244,8 +342,11 @@ class Graph:
         self.delayed = int(np.count_nonzero(self.connections["delay"]))
         self.incoming.add_rows(self.neurons.size)
         self.outgoing.add_rows(self.neurons.size)
-        self._rebuild_in_place_order()
+        # Sums are added up in row order, so keeping it keeps every result bit by bit.
+        for rows in (self.incoming, self.outgoing):
+            rows.restore()
         self.version += 1
+        self.edits += 1
 
     def unrolled(self) -> Unrolled:
         """Far ends of the rows in unrolled time; without delays they are the rows' own."""
@@ -303,39 +404,19 @@ class Graph:
 
     def _compact(self) -> None:
         """Give back the memory of removed connections once they are two thirds of all: views find theirs by id."""
-        self.connections.compact()
-        self._rebuild_in_place_order()
+        number = self.connections.compact()
+        self._side_by_side(len(self.connections), lambda rows: rows.relay(number))
 
-    def _rebuild_in_place_order(self) -> None:
-        # Sums are added up in row order, so keeping it keeps every result bit by bit.
-        self.incoming.rebuild(np.argsort(self.connections["target_place"]))
-        self.outgoing.rebuild(np.argsort(self.connections["source_place"]))
-
-    def _refuse_duplicates(self, source: np.ndarray, target: np.ndarray, delay: np.ndarray) -> None:
-        from . import compiled
-
-        order = np.lexsort((delay, source, target))
-        s, t, d = source[order], target[order], delay[order]
-        twice = np.flatnonzero((s[1:] == s[:-1]) & (t[1:] == t[:-1]) & (d[1:] == d[:-1]))
-        if len(twice):
-            i = order[twice[0]]
-            self._raise_duplicate(source[i], target[i], delay[i], "occurs twice in this call")
-        if len(self.connections):
-            column = self.connections["delay"]
-            i = compiled.first_existing(source, target, delay, *self.incoming.rows, *self.outgoing.rows, column)
-            if i >= 0:
-                self._raise_duplicate(source[i], target[i], delay[i], "exists already")
-
-    def _refuse_double_rows(self, checkpoint: tuple[int, int, int], slots: np.ndarray) -> None:
-        from . import compiled
+    def _refuse_double_rows(self, slots: np.ndarray, checkpoint: tuple[int, int, int]) -> None:
+        from .compiled import first_duplicate
 
         table = self.connections
-        c = compiled.first_duplicate(*self.incoming.rows, table["delay"])
+        c = first_duplicate(*self.incoming.rows, table["delay"])
         if c < 0:
             return
         ends = table["source"][c], table["target"][c], table["delay"][c]
+        self._leave(slots)
         table.rollback(checkpoint, slots)
-        self.incoming.rebuild()
         self._unrolled = None
         self._raise_duplicate(*ends, "exists already, or occurs twice in this call")
 

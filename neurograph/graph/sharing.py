@@ -205,10 +205,11 @@ class Sharing:
             self.tenants.add_column(name, values.dtype)[slots] = values
         self.release(slots)
 
-    def release(self, slots: np.ndarray) -> None:
-        """Take tenants out of what they share; a parameter without users is gone."""
+    def release(self, slots: np.ndarray | int) -> None:
+        """Take tenants, or one, out of what they share; a parameter without users is gone."""
         if not len(self.table):
             return
+        slots = np.atleast_1d(slots)
         rows = self.rows(slots)
         tied = rows >= 0
         if not tied.any():

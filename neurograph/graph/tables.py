@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+HUGE = 2**22  # bytes from which numpy asks for huge pages
 FREE = -1  # the id of a slot that nobody lives in
 
 
@@ -12,6 +13,16 @@ def as_block(slots: np.ndarray) -> np.ndarray | slice:
     if len(slots) and slots[-1] - slots[0] + 1 == len(slots):
         return slice(int(slots[0]), int(slots[-1]) + 1)
     return slots
+
+
+def room_for(count: int, dtype: np.dtype | type) -> np.ndarray:
+    """An array without values that lies on huge pages if it is large: what is visited at random needs few of them."""
+    size = count * np.dtype(dtype).itemsize
+    if size < HUGE:
+        return np.empty(count, dtype)
+    memory = np.empty(size + 2**21, np.uint8)  # numpy asks for huge pages, which begin at multiples of 2 MiB
+    begin = -memory.ctypes.data % 2**21
+    return memory[begin : begin + size].view(dtype)
 
 
 class Table:
@@ -73,7 +84,8 @@ class Table:
     def add_column(self, name: str, dtype: np.dtype | type) -> np.ndarray:
         """Add a column of zeros, if it is not there, and return its used part."""
         if name not in self._columns:
-            self._columns[name] = np.zeros(self.capacity, dtype)
+            self._columns[name] = room_for(self.capacity, dtype)
+            self._columns[name][:] = 0
         return self[name]
 
     def live(self) -> np.ndarray:
@@ -83,14 +95,19 @@ class Table:
     def live_by_id(self) -> np.ndarray:
         """Slots that have a tenant, by ascending id."""
         live = self.live()
-        ids = self["id"][live]
+        ids = self["id"][live] if self.n_free else self["id"]
         if (ids[1:] > ids[:-1]).all():
             return live
-        if self.next_id > 4 * len(live):
-            return live[np.argsort(ids)]
-        slot_of = np.full(self.next_id, FREE, np.int64)  # few ids are gone: scattering beats sorting
-        slot_of[ids] = live
-        return slot_of[slot_of != FREE]
+        from . import compiled
+
+        lowest = int(ids.min())
+        span = self.next_id - lowest
+        if span <= 4 * len(live):
+            return compiled.slots_by_id(self["id"], lowest, len(live), self.next_id)
+        order = np.arange(len(live))
+        for shift in range(0, span.bit_length(), 16):  # sixteen bits after sixteen, the lowest first
+            order = order[compiled.stable_order((ids[order] - lowest) >> shift & 0xFFFF, 2**16)]
+        return live[order]
 
     def allocate(self, count: int) -> np.ndarray:
         """Give ``count`` new tenants a slot each, freed slots first, and an id in the same order."""
@@ -98,46 +115,63 @@ class Table:
         fresh = count - reused
         if self.size + fresh > self.capacity:
             self._grow(self.size + fresh)
-        slots = np.arange(self.size, self.size + fresh)
+        slots = np.empty(count, np.int64)
+        if fresh:
+            slots[reused:] = np.arange(self.size, self.size + fresh)
         if reused:
-            slots = np.concatenate([np.sort(self._free[self.n_free - reused : self.n_free]), slots])
+            slots[:reused] = self._free[self.n_free - reused : self.n_free]
+            if reused > 1:
+                slots[:reused].sort()
         self.n_free -= reused
         self.size += fresh
-        ids = self._columns["id"]
-        if reused:
-            ids[slots] = np.arange(self.next_id, self.next_id + count)
-        else:
-            np.add(slots, self.next_id - (self.size - fresh), out=ids[self.size - fresh : self.size])
+        self._columns["id"][as_block(slots)] = np.arange(self.next_id, self.next_id + count)
         self.next_id += count
         return slots
 
-    def release(self, slots: np.ndarray) -> None:
-        """End the tenancy of ``slots`` (all distinct and live) and zero all their columns."""
-        need = self.n_free + len(slots)
+    def allocate_one(self) -> int:
+        """Give one new tenant a slot, as `allocate` does."""
+        if not self.n_free:
+            return self.allocate(1).item()
+        self.n_free -= 1
+        slot = self._free.item(self.n_free)
+        self._columns["id"][slot] = self.next_id
+        self.next_id += 1
+        return slot
+
+    def release(self, slots: np.ndarray | int) -> None:
+        """End the tenancy of ``slots`` (all distinct and live), or of one, and zero all their columns."""
+        need = self.n_free + (1 if isinstance(slots, int) else len(slots))
         if need > len(self._free):
             room = np.empty(max(need, len(self._free) * 3 // 2), np.int32)
             room[: self.n_free] = self._free[: self.n_free]
             self._free = room
         self._free[self.n_free : need] = slots
         self.n_free = need
-        for name, column in self._columns.items():
-            column[slots] = FREE if name == "id" else 0
+        self._clear(slots)
 
     def checkpoint(self) -> tuple[int, int, int]:
         """What ``rollback`` needs to take back one ``allocate``."""
         return self.size, self.next_id, self.n_free
 
-    def rollback(self, checkpoint: tuple[int, int, int], slots: np.ndarray) -> None:
+    def rollback(self, checkpoint: tuple[int, int, int], slots: np.ndarray | int) -> None:
         """Undo the ``allocate`` of ``slots`` that followed ``checkpoint``, ids and free list included."""
-        for name, column in self._columns.items():
-            column[slots] = FREE if name == "id" else 0
+        self._clear(slots)
         self.size, self.next_id, self.n_free = checkpoint
 
-    def compact(self) -> None:
-        """Squeeze out the free slots: tenants keep their order and their ids, and get new slots."""
+    def compact(self) -> np.ndarray:
+        """Squeeze out the free slots: tenants keep their order and their ids, and get new slots.
+
+        Returns
+        -------
+        ndarray of int32
+            The new slot of every old one, -1 for those that were free.
+        """
         live = self.live()
+        number = np.full(self.size, -1, np.int32)
+        number[live] = np.arange(len(live), dtype=np.int32)
         self._columns = {name: column[live] for name, column in self._columns.items()}
         self._free, self.n_free, self.size = np.zeros(0, np.int32), 0, len(live)
+        return number
 
     def find(self, ids: np.ndarray) -> np.ndarray:
         """Slots of tenants by id, -1 for those that moved out; sorts the table, so only for when slots have moved."""
@@ -154,10 +188,14 @@ class Table:
             self.add_column(name, values.dtype)[:] = values
         self.next_id = next_id
 
+    def _clear(self, slots: np.ndarray | int) -> None:
+        for name, column in self._columns.items():
+            column[slots] = FREE if name == "id" else 0
+
     def _grow(self, need: int) -> None:
         # A little room for the edits to come, far less than doubling: memory at rest is a promise of this library.
         capacity = max(need + need // 32 + 8, self.capacity + self.capacity // 16)
         for name, column in self._columns.items():
-            room = np.zeros(capacity, column.dtype)
-            room[: self.size] = column[: self.size]
+            room = room_for(capacity, column.dtype)
+            room[: self.size], room[self.size :] = column[: self.size], 0
             self._columns[name] = room

@@ -13,6 +13,8 @@ from ..functions import activations, aggregations
 if TYPE_CHECKING:
     from ..network import Network
 
+MANY_REGIONS = 2**20  # numbers that are counted rather than sorted
+
 
 class Neuron:
     """Live view of one neuron; it holds no data of its own and compares equal to its id.
@@ -37,7 +39,7 @@ class Neuron:
     @property
     def slot(self) -> int:
         """Row of the neuron in the tables; raises `StaleError` once the neuron is removed."""
-        if self._network.graph.neurons["id"][self._slot] != self.id:
+        if self._network.graph.neurons["id"].item(self._slot) != self.id:
             raise StaleError(f"neuron {self.id} was removed from the network; drop this view of it")
         return self._slot
 
@@ -425,7 +427,7 @@ class Connection:
     def slot(self) -> int:
         """Row of the connection in the tables; raises `StaleError` once the connection is removed."""
         table = self._network.graph.connections
-        if self._slot >= table.size or table["id"][self._slot] != self.id:
+        if self._slot >= table.size or table["id"].item(self._slot) != self.id:
             self._slot = int(table.find(np.array([self.id]))[0])
             if self._slot < 0:
                 raise StaleError(f"connection {self.id} was removed from the network; drop this view of it")
@@ -525,20 +527,22 @@ class Connections:
     ([3.0, 4.0], 2, 2)
     """
 
-    __slots__ = ("_ids", "_network", "_slots")
+    __slots__ = ("_edits", "_ids", "_network", "_slots")
 
-    def __init__(self, network: Network, slots: np.ndarray, ids: np.ndarray | None = None):
+    def __init__(self, network: Network, slots: np.ndarray, ids: np.ndarray | None = None, edits: int | None = None):
         self._network = network
         self._slots = np.asarray(slots, np.int64)
         self._ids = network.graph.connections["id"][self._slots] if ids is None else ids
+        self._edits = network.graph.edits if edits is None else edits  # at which the slots were right
 
     @property
     def slots(self) -> np.ndarray:
         """Rows in the connection table; raises `StaleError` when any of them was removed."""
-        table = self._network.graph.connections
-        if len(self._slots) == 0:
+        table, edits = self._network.graph.connections, self._network.graph.edits
+        if len(self._slots) == 0 or self._edits == edits:
             return self._slots
         if self._slots.max() < table.size and (table["id"][self._slots] == self._ids).all():
+            self._edits = edits
             return self._slots
         slots = table.find(self._ids)
         stale = slots < 0
@@ -547,7 +551,7 @@ class Connections:
                 f"{int(stale.sum())} of these {len(self._slots)} connections were removed from the network, the first "
                 f"is connection {self._ids[stale][0]}; ask the network for its connections again"
             )
-        self._slots = slots
+        self._slots, self._edits = slots, edits
         return slots
 
     def _column(self, name: str) -> np.ndarray:
@@ -581,6 +585,34 @@ class Connections:
     def target_home(self) -> np.ndarray:
         """Home of each target, shape (n,)."""
         return self._neuron_column("target", "home").astype(np.int64)
+
+    def regions(self) -> tuple[np.ndarray, np.ndarray]:
+        """The connected pairs of homes, each delay between them apart: the pairs of layers of a layered network.
+
+        Returns
+        -------
+        regions : ndarray of int64, shape (r, 3)
+            Home of the sources, home of the targets and delay; ascending.
+        number : ndarray of int, shape (n,)
+            Row of ``regions`` in which each connection is.
+
+        Examples
+        --------
+        >>> import neurograph as ng
+        >>> regions, number = ng.topologies.layered([1, 2, 1]).connections.regions()
+        >>> regions.tolist(), number.tolist()
+        ([[0, 1, 0], [1, 2, 0]], [0, 0, 1, 1])
+        """
+        from .compiled import number_codes, region_codes
+
+        graph = self._network.graph
+        columns = (graph.connections[name] for name in ("source", "target", "delay"))
+        delays = int(graph.connections["delay"].max(initial=0)) + 1 if graph.delayed else 1
+        codes = region_codes(self.slots, *columns, graph.neurons["home"], graph.n_homes, delays)
+        size = graph.n_homes**2 * delays
+        codes, number = number_codes(codes, size) if size <= MANY_REGIONS else np.unique(codes, return_inverse=True)
+        pairs, delay = np.divmod(codes, delays)
+        return np.stack([*np.divmod(pairs, max(graph.n_homes, 1)), delay], axis=1), number
 
     @property
     def delay(self) -> np.ndarray:
@@ -628,6 +660,9 @@ class Connections:
     @property
     def frozen(self) -> np.ndarray:
         """Which weights optimizers leave alone, bools of shape (n,); assign one or one each."""
+        sharing = self._network.graph.weights
+        if "frozen" not in sharing.tenants and "frozen" not in sharing.table:
+            return np.zeros(len(self.slots), bool)
         return self._read("frozen").astype(bool)
 
     @frozen.setter
@@ -656,7 +691,7 @@ class Connections:
         slots, ids = self._slots[key], self._ids[key]
         if np.ndim(slots) == 0:
             return Connection(self._network, slots, ids)
-        return Connections(self._network, slots, ids)
+        return Connections(self._network, slots, ids, self._edits)
 
     def __len__(self) -> int:
         return len(self._slots)

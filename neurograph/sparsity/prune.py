@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..graph import Connections
     from ..network import Network
 
-__all__ = ["SCOPES", "check_per", "choose", "home_pairs", "prune_lowest", "regions"]
+__all__ = ["SCOPES", "candidates", "check_per", "choose", "prune_lowest"]
 
 SCOPES = ("global", "local", "neuron", "block")
 
@@ -93,7 +93,7 @@ def prune_lowest(
     >>> ng.sparsity.prune_lowest(net, count=1, per="parameter")      # one parameter, with its five connections
     5
     """
-    connections = net.connections
+    connections = candidates(net, score)
     doomed = choose(net, connections, score, fraction, scope, count=count, block=block, per=per, frozen=frozen)
     return net.prune(connections[doomed])
 
@@ -137,19 +137,38 @@ def choose(
 
     scores = evaluate(score, connections, net.rng)
     loose = _loose(connections, frozen)
-    if len(loose) < len(connections):
-        scores, connections = scores[loose], connections[loose]
-    ids = connections.id
+    if loose is None:
+        return _choose_loose(net, connections, scores, fraction, scope, count, block)
+    return loose[_choose_loose(net, connections[loose], scores[loose], fraction, scope, count, block)]
+
+
+def candidates(net: Network, score: Any) -> Connections:
+    """All connections, in the order in which they are scored: by id if it matters, otherwise as they lie."""
+    return net.connections if not isinstance(score, str) else net.connections_as_stored
+
+
+def _choose_loose(
+    net: Network,
+    connections: Connections,
+    scores: np.ndarray,
+    fraction: float,
+    scope: str,
+    count: int | None,
+    block: int,
+) -> np.ndarray:
     if scope == "global":
-        return loose[lowest(scores, ids, _count(len(scores), fraction, count))]
+        return lowest(scores, connections.id, _count(len(scores), fraction, count))
     if scope == "block":
         _, square = np.unique(_squares(net, connections, block), return_inverse=True)
         sums = np.bincount(square, weights=scores)
         removed = np.zeros(len(sums), bool)
         removed[lowest(sums, np.arange(len(sums)), _count(len(sums), fraction, count))] = True
-        return loose[removed[square]]
-    key = connections.target if scope == "neuron" else regions(connections)
-    return loose[_lowest_by(key, scores, ids, fraction, count)]
+        return np.flatnonzero(removed[square])
+    if scope == "neuron":
+        _, region = np.unique(connections.target, return_inverse=True)
+    else:
+        _, region = connections.regions()
+    return _lowest_by(region, scores, connections.id, fraction, count)
 
 
 def check_per(per: str, scope: str) -> None:
@@ -161,35 +180,6 @@ def check_per(per: str, scope: str) -> None:
             f"scope {scope!r} counts connections of one {scope}, but a shared parameter has connections at many; use "
             'scope "global" or "local", or per="connection".'
         )
-
-
-def home_pairs(connections: Connections) -> np.ndarray:
-    """One integer for the pair of homes of each connection: the source's in the high half, the target's in the low.
-
-    Examples
-    --------
-    >>> import neurograph as ng
-    >>> home_pairs(ng.topologies.layered([1, 1, 1]).connections) >> 32
-    array([0, 1])
-    """
-    return (connections.source_home.astype(np.int64) << 32) | connections.target_home
-
-
-def regions(connections: Connections) -> np.ndarray:
-    """One integer for the region of each connection: its pair of homes and its delay.
-
-    Examples
-    --------
-    >>> import neurograph as ng
-    >>> net = ng.topologies.layered([1, 1, 1])
-    >>> _ = net.connect(0, 1, delay=1)
-    >>> len(set(regions(net.connections)))
-    3
-    """
-    pairs, delay = home_pairs(connections), connections.delay
-    if not delay.any():
-        return pairs
-    return (np.unique(pairs, return_inverse=True)[1] << 16) | delay
 
 
 def _choose_parameters(
@@ -210,25 +200,31 @@ def _choose_parameters(
                 'connections of a parameter the same, or use per="connection".'
             )
     loose = _loose(oldest, frozen)
+    if loose is None:
+        loose = np.arange(len(oldest))
     scores, oldest, ids = scores[loose], oldest[loose], numbers[loose]
     if scope == "global":
         chosen = lowest(scores, ids, _count(len(scores), fraction, count))
     else:
-        chosen = _lowest_by(regions(oldest), scores, ids, fraction, count)
+        chosen = _lowest_by(oldest.regions()[1], scores, ids, fraction, count)
     removed = np.zeros(len(numbers), bool)
     removed[loose[chosen]] = True
     return np.flatnonzero(removed[parameter])
 
 
-def _loose(connections: Connections, frozen: bool) -> np.ndarray:
-    """Indices of the connections that may go."""
-    return np.arange(len(connections)) if frozen else np.flatnonzero(~connections.frozen)
+def _loose(connections: Connections, frozen: bool) -> np.ndarray | None:
+    """Indices of the connections that may go; None if all of them may."""
+    if frozen:
+        return None
+    held = connections.frozen
+    return np.flatnonzero(~held) if held.any() else None
 
 
-def _lowest_by(key: np.ndarray, scores: np.ndarray, ids: np.ndarray, fraction: float, count: int | None) -> np.ndarray:
-    """Indices of the lowest scores of every region, which is all that have the same key."""
-    _, region, sizes = np.unique(key, return_inverse=True, return_counts=True)
-    counts = np.array([_count(size, fraction, count) for size in sizes.tolist()], dtype=np.int64)
+def _lowest_by(
+    region: np.ndarray, scores: np.ndarray, ids: np.ndarray, fraction: float, count: int | None
+) -> np.ndarray:
+    """Indices of the lowest scores of every region."""
+    counts = np.array([_count(size, fraction, count) for size in np.bincount(region).tolist()], dtype=np.int64)
     return lowest_in_regions(scores, ids, region, counts)
 
 
@@ -245,5 +241,5 @@ def _squares(net: Network, connections: Connections, block: int) -> np.ndarray:
         row[members] = np.arange(len(members)) // block
     # The widest home has fewer rows than there are ids, so mixed radix numbers do not collide.
     rows = row.max() + 1
-    _, pair = np.unique(home_pairs(connections), return_inverse=True)
+    _, pair = np.unique((connections.source_home << 32) | connections.target_home, return_inverse=True)
     return (pair * rows + row[source]) * rows + row[target]

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import checks
 from ..errors import InvalidValueError, UnknownNameError
-from .prune import choose, home_pairs
+from .prune import candidates, choose
 from .scores import resolve
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class Rewire:
         if step % self.every or step < self.start or (self.stop is not None and step >= self.stop):
             return Rewired(0, 0)
         fraction = self.fraction(step) if callable(self.fraction) else self.fraction
-        connections = net.connections
+        connections = candidates(net, self.drop)
         doomed = connections[choose(net, connections, self.drop, fraction, self.scope)]
         places = self._places(net, doomed)
         grow = GROWERS[self.grow] if isinstance(self.grow, str) else self.grow
@@ -182,23 +182,22 @@ class Rewire:
         grown = 0
         for sources, targets, count, delay in places:
             new = grow(net, sources, targets, count, net.rng, **({"delay": delay} if delay else {}))
-            new.initialize(self.weight)
+            if grow is not grow_random or self.weight != "zeros":  # which is what it grows
+                new.initialize(self.weight)
             grown += len(new)
         return Rewired(removed, grown)
 
     def _places(self, net: Network, doomed: Connections) -> list[tuple[Group, Group, int, int]]:
         """(sources, targets, count, delay) of every region that gets new connections."""
-        delay, pair = doomed.delay, home_pairs(doomed)
         if self.scope == "global":
             anywhere = net.neurons, net.neurons - net.inputs
-            delays, counts = np.unique(delay, return_counts=True)
+            delays, counts = np.unique(doomed.delay, return_counts=True)
             return [(*anywhere, count, d) for d, count in zip(delays.tolist(), counts.tolist(), strict=True)]
-        homes, places = net.homes, []
-        for d in np.unique(delay).tolist():
-            pairs, counts = np.unique(pair[delay == d], return_counts=True)
-            for p, count in zip(pairs.tolist(), counts.tolist(), strict=True):
-                places.append((homes[p >> 32], homes[p & 0xFFFFFFFF], count, d))
-        return places
+        regions, number = doomed.regions()
+        homes, counts = net.homes, np.bincount(number, minlength=len(regions)).tolist()
+        by_delay = np.argsort(regions[:, 2], kind="stable").tolist()
+        places = [(*regions[i].tolist(), counts[i]) for i in by_delay]
+        return [(homes[source], homes[target], count, delay) for source, target, delay, count in places]
 
 
 def _takes_delay(grow: Callable) -> bool:

@@ -4,6 +4,8 @@ import numpy as np
 
 __all__ = ["lowest", "lowest_in_regions"]
 
+ONE_BY_ONE = 64  # regions up to which each is selected from by itself
+
 
 def lowest(scores: np.ndarray, ids: np.ndarray, count: int) -> np.ndarray:
     """Indices of the `count` lowest scores; among equal scores the smallest ids are taken.
@@ -33,12 +35,20 @@ def lowest(scores: np.ndarray, ids: np.ndarray, count: int) -> np.ndarray:
         return np.arange(len(scores))
     if count <= 0:
         return np.arange(0)
+    return np.flatnonzero(_among_lowest(scores, ids, None, count))
+
+
+def _among_lowest(scores: np.ndarray, ids: np.ndarray, members: np.ndarray | None, count: int) -> np.ndarray:
+    """Which of the scores are among the ``count`` lowest; ``ids[members]``, or ``ids``, are theirs."""
     threshold = np.partition(scores, count - 1)[count - 1]
     taken = scores < threshold
     tied = np.flatnonzero(scores == threshold)
     needed = count - np.count_nonzero(taken)
-    taken[tied[np.argpartition(ids[tied], needed - 1)[:needed]]] = True
-    return np.flatnonzero(taken)
+    if needed < len(tied):
+        tied_ids = ids[tied if members is None else members[tied]]
+        tied = tied[np.argpartition(tied_ids, needed - 1)[:needed]]
+    taken[tied] = True
+    return taken
 
 
 def lowest_in_regions(scores: np.ndarray, ids: np.ndarray, regions: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -67,6 +77,15 @@ def lowest_in_regions(scores: np.ndarray, ids: np.ndarray, regions: np.ndarray, 
     array([1, 2, 3])
     """
     n = len(scores)
+    if len(counts) <= ONE_BY_ONE:
+        chosen = np.zeros(n, bool)
+        for r, count in enumerate(counts.tolist()):
+            members = np.flatnonzero(regions == r)
+            if 0 < count < len(members):
+                members = members[_among_lowest(scores[members], ids, members, count)]
+            if count > 0:
+                chosen[members] = True
+        return np.flatnonzero(chosen)
     by_id = np.argsort(ids, kind="stable")
     order = by_id[np.argsort(scores[by_id], kind="stable")]
     # Region in the high half and rank in the low half of one integer: sorting these is several times faster than a
