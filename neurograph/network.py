@@ -627,7 +627,8 @@ class Network:
         Parameters
         ----------
         X : array, shape (batch, n_inputs) or (batch, time, n_inputs), or SciPy sparse matrix (batch, n_inputs)
-            With a time axis if the network `remembers`. A sparse matrix is made dense piece by piece.
+            With a time axis if the network `remembers`. Of a sparse matrix only the active inputs run, if all that read
+            inputs read nothing else and sum or average; else it is made dense piece by piece.
         batch_size : int, optional
             Samples that run together; by default as many as keep the activations small.
         state : State, optional

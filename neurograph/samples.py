@@ -8,6 +8,7 @@ import numpy as np
 
 from . import checks
 from .checks import require
+from .errors import InvalidValueError
 
 
 def is_sparse(X: Any) -> bool:
@@ -59,6 +60,10 @@ class SparseSamples:
         if X.ndim != 2:
             checks.require_shape(X, n_inputs, remembers)
         rows = sparse.csr_array(X)
+        try:
+            rows.check_format(full_check=True)
+        except ValueError as error:
+            raise InvalidValueError(f"X is no valid sparse matrix ({error}); build it anew") from None
         checks.require_shape(rows, n_inputs, remembers)
         data = checks.reals(rows.data, dtype, "X")
         bad = np.flatnonzero(~np.isfinite(data))
@@ -92,24 +97,28 @@ class SparseSamples:
 
 
 class SparseSteps:
-    """Sparse samples of one time step each; what is taken from them is a dense array.
+    """Sparse samples of one time step each; to numpy a dense array.
 
     Attributes
     ----------
+    rows : scipy.sparse.csr_array, shape (samples, n_inputs)
     shape : tuple
         (samples, 1, n_inputs).
     """
 
     def __init__(self, samples: SparseSamples):
-        self._samples = samples
+        self._samples, self.rows = samples, samples.rows
         self.shape = (len(samples), 1, samples.shape[1])
 
     def __len__(self) -> int:
         return len(self._samples)
 
-    def __getitem__(self, key: Any) -> np.ndarray:
-        of_samples, of_steps = key if isinstance(key, tuple) else (key, slice(None))
-        return self._samples[of_samples].dense()[:, None][:, of_steps]
+    def __getitem__(self, key: Any) -> SparseSteps:
+        """Some of the samples; a slice of steps after them has nothing to choose from."""
+        return SparseSteps(self._samples[key[0] if isinstance(key, tuple) else key])
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self._samples.dense()[:, None]
 
 
 def inputs(X: Any, n_inputs: int, dtype: np.dtype, remembers: bool = False) -> Any:

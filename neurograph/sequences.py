@@ -162,7 +162,7 @@ def predict(
     outputs_alone, read = read is None and not want_state, read or _outputs
     if steps == 1 and batch <= (batch_size or LEAST) and _is_small(plan, batch, 1):
         # A few samples should cost no more than their arithmetic.
-        run = backend.forward(plan, X[:], False, reuse, state)
+        run = backend.forward(plan, X, False, reuse, state)
         return read(run), run.state() if want_state else state, run, True
     row, history = max(1, plan.graph.neurons.size * plan.graph.dtype.itemsize), plan.history
     given = batch_size
@@ -185,7 +185,9 @@ def predict(
         carried = None if state is None else _of_samples(state, piece)
         of_piece: list[np.ndarray] = []
         for begin in range(0, steps, window):
-            run = backend.forward(plan, np.ascontiguousarray(X[piece, begin : begin + window]), False, run, carried)
+            part = X[piece, begin : begin + window]
+            part = np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part
+            run = backend.forward(plan, part, False, run, carried)
             of_piece.append(read(run))
             if want_state or begin + window < steps:
                 carried = run.state()
@@ -301,7 +303,7 @@ def backward(
             "recompute is for networks whose neurons sum or average where connections have delays; leave it out"
         )
     if steps == 1 and batch <= samples:  # not a sequence: no chunks to look after
-        run = backend.forward(plan, X[:], True, reuse, state)
+        run = backend.forward(plan, X, True, reuse, state)
         value, gradient = measure(run.outputs)
         backend.backward(plan, run, gradient, False, None, state is not None)
         return value, run, True
