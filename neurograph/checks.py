@@ -143,13 +143,14 @@ def inputs(X: Any, n_inputs: int, dtype: np.dtype, remembers: bool = False) -> n
     as_wanted = type(X) is np.ndarray and X.dtype == dtype
     if not (as_wanted and X.ndim == 2 + remembers and X.shape[-1] == n_inputs and X.size):
         X = reals(X, dtype, "X", "pad the sequences to one length and say by `mask` which steps count")
-        _require_shape(X, n_inputs, remembers)
+        require_shape(X, n_inputs, remembers)
     X = np.ascontiguousarray(finite(X, "X"))
     # Numba types read-only arrays apart, which would compile every kernel again.
     return X if X.flags.writeable else X.copy()
 
 
-def _require_shape(X: np.ndarray, n_inputs: int, remembers: bool) -> None:
+def require_shape(X: Any, n_inputs: int, remembers: bool) -> None:
+    """Refuse X that is not (batch, n_inputs), or (batch, time, n_inputs) if the network ``remembers``."""
     if X.ndim != 2 + remembers:
         shape = f"(batch, time, {n_inputs})" if remembers else f"(batch, {n_inputs})"
         hint = ""

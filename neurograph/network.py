@@ -29,6 +29,7 @@ from .graph.views import Connection, Connections, Group, Neuron, column_of
 from .locks import ALONE, alone
 from .names import Names
 from .plan import Plan, lower
+from .samples import SparseSamples, inputs, one_step
 from .sampling import draw_pairs
 from .schedule import Schedule
 from .sequences import State
@@ -634,8 +635,9 @@ class Network:
 
         Parameters
         ----------
-        X : array, shape (batch, n_inputs) or (batch, time, n_inputs)
-            With a time axis if the network `remembers`.
+        X : array, shape (batch, n_inputs) or (batch, time, n_inputs), or SciPy sparse matrix (batch, n_inputs)
+            With a time axis if the network `remembers`. Of a sparse matrix only the active inputs run, if all that read
+            inputs read nothing else and sum or average; else it is made dense piece by piece.
         batch_size : int, optional
             Samples that run together; by default as many as keep the activations small.
         state : State, optional
@@ -702,7 +704,8 @@ class Network:
         if steps is not None:
             checks.whole("steps", steps, 1)
         checks.whole("max_steps", max_steps, 1)
-        X = checks.inputs(X, self.n_inputs, self.dtype)
+        X = inputs(X, self.n_inputs, self.dtype)
+        X = X.dense() if isinstance(X, SparseSamples) else X
         self._require_outputs()
         with ALONE:
             self._spread()
@@ -734,7 +737,7 @@ class Network:
 
         Parameters
         ----------
-        X : array, shape (batch, n_inputs) or (batch, time, n_inputs)
+        X : array, shape (batch, n_inputs) or (batch, time, n_inputs), or SciPy sparse matrix (batch, n_inputs)
         Y : array
             (batch, n_outputs), or integer labels (batch,) for "cross_entropy". With a time axis after the batch it is
             compared at every step, without one at the last step.
@@ -787,14 +790,14 @@ class Network:
         with ALONE:
             plan = self._lowered()
             flat = plan.history == 0
-            X = checks.inputs(X, len(plan.inputs), self.dtype, not flat)
+            X = inputs(X, len(plan.inputs), self.dtype, not flat)
             self._require_outputs()
             for name, number in (("truncate", truncate), ("recompute", recompute)):
                 if number is not None and not isinstance(number, bool):
                     checks.whole(name, number, 1)
             if flat:
                 require(mask is None, "a mask is for sequences; give X a time axis, or leave the mask out")
-                X = X[:, None]
+                X = one_step(X)
             else:
                 shape = len(X), X.shape[1], len(plan.outputs)
                 compared = sequences.compared(shape, Y, mask, losses.takes_labels(measure))
@@ -1167,10 +1170,10 @@ class Network:
         with ALONE:
             plan = self._lowered()
             remembers = plan.history > 0
-            X = checks.inputs(X, len(plan.inputs), self.dtype, remembers)
+            X = inputs(X, len(plan.inputs), self.dtype, remembers)
             self._spread()
             raw = None if state is None else state.to_slots(self.graph, len(X), plan)
-            steps = X if remembers else X[:, None]
+            steps = X if remembers else one_step(X)
             result, raw, run, whole = sequences.predict(
                 self.backend, plan, steps, raw, batch_size, self._pass, read, want_state
             )
@@ -1182,9 +1185,9 @@ class Network:
         self._pass, self._pass_whole, self._pass_flat = run, whole, flat
         self._pass_knows = self.graph.neurons.next_id
 
-    def check_inputs(self, X: Any) -> np.ndarray:
-        """X as the array that the network runs on; what it cannot run on is refused as `predict` does."""
-        return checks.inputs(X, self.n_inputs, self.dtype, self.remembers)
+    def check_inputs(self, X: Any) -> Any:
+        """X as the array, or `SparseSamples`, that the network runs on; refused is what `predict` refuses."""
+        return inputs(X, self.n_inputs, self.dtype, self.remembers)
 
     def _require_outputs(self) -> None:
         require(

@@ -106,6 +106,11 @@ class Plan:
         columns[self.outputs] = numbers
         return columns, numbers
 
+    @cached_property
+    def is_input(self) -> np.ndarray:
+        """Whether each neuron slot is an input."""
+        return self.graph.neurons["kind"] == INPUT
+
     @property
     def n_generations(self) -> int:
         """Number of generations that compute something."""

@@ -185,7 +185,9 @@ def predict(
         carried = None if state is None else _of_samples(state, piece)
         of_piece: list[np.ndarray] = []
         for begin in range(0, steps, window):
-            run = backend.forward(plan, np.ascontiguousarray(X[piece, begin : begin + window]), False, run, carried)
+            part = X[piece, begin : begin + window]
+            part = np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part
+            run = backend.forward(plan, part, False, run, carried)
             of_piece.append(read(run))
             if want_state or begin + window < steps:
                 carried = run.state()

@@ -156,7 +156,7 @@ class Trainer:
 
         Parameters
         ----------
-        X : array, shape (samples, n_inputs) or (samples, time, n_inputs)
+        X : array, shape (samples, n_inputs) or (samples, time, n_inputs), or SciPy sparse matrix (samples, n_inputs)
         Y : array
             (samples, n_outputs), or integer labels (samples,) for "cross_entropy"; for sequences as ``net.backward``
             takes it.
@@ -218,7 +218,7 @@ class Trainer:
 
         Parameters
         ----------
-        X : array, shape (samples, n_inputs) or (samples, time, n_inputs)
+        X : array, shape (samples, n_inputs) or (samples, time, n_inputs), or SciPy sparse matrix (samples, n_inputs)
         Y : array
             As for `fit`.
         batch_size : int, optional

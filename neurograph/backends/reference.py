@@ -74,7 +74,7 @@ def forward(
         run.y[: run.history] = state.outputs.transpose(1, 2, 0)
         if state.potentials is not None:
             run.v[run.history - 1] = state.potentials.T
-    run.y[run.history :, plan.inputs] = X.transpose(1, 2, 0)
+    run.y[run.history :, plan.inputs] = np.asarray(X).transpose(1, 2, 0)
     for t in range(run.history, run.history + run.steps):
         for rows in _generations(plan):
             run.v[t, rows] = neurons["bias"][rows, None] + _aggregate(plan, rows, run.y, t)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from ...locks import ALONE
 from ...plan import MEAN, Plan
 from ..state import State
-from . import kernels, threads
+from . import kernels, sparse, threads
 from .buffers import zeros
 from .losses import LOSSES
 from .stream import stream
@@ -50,6 +51,8 @@ class Pass:
         self._first_delta = 0
         self.rate = _nothing(dtype)
         self.differentiated = False
+        self.sparse: Any = None  # X, if only the active inputs were run
+        self._unread = False  # whether the inputs' rows are still to be filled from it
 
     def buffer(self, name: str) -> np.ndarray:
         """An array of the pass, made when first asked for."""
@@ -84,9 +87,17 @@ class Pass:
         potentials = self._read("z", slots, self.steps - 1, 1)[:, 0] if self._plan.leaks else None
         return State(outputs, potentials)
 
+    def run_sparse(self, X: Any, z: np.ndarray, keep_z: bool) -> None:
+        """Run the first generation over the active inputs of a sparse X; the inputs' rows wait until they are read."""
+        self.sparse, self._unread = X, True
+        sparse.forward(self._plan, X.rows, self.buffer("acts"), z, keep_z)
+
     def _read(self, name: str, slots: np.ndarray, first: int, steps: int) -> np.ndarray:
         array = np.empty((self._batch, steps, len(slots)), self._dtype)
         slots = slots if slots.dtype == np.int32 else slots.astype(np.int32)
+        if self._unread and self._plan.is_input[slots].any():
+            X, self._unread = np.asarray(self.sparse), False
+            kernels.to_panels(_copiers(X), X, self._plan.inputs, self.buffer("acts"), 0, self._n, True)
         kernels.from_panels(_copiers(array), self.buffer(name), slots, (self.history + first) * self._n, self._n, array)
         return array
 
@@ -154,15 +165,16 @@ def _copiers(array: np.ndarray) -> int:
     return 1 if array.size < kernels.SERIAL_COPY else threads.count()
 
 
-def forward(
-    plan: Plan, X: np.ndarray, keep: bool = True, reuse: Pass | None = None, state: State | None = None
-) -> Pass:
+def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, state: State | None = None) -> Pass:
     """Run a batch X of shape (batch, steps, n_inputs).
 
     ``keep`` what `backward` needs; ``reuse`` the memory of an older pass; begin with a ``state``, or with zeros.
     """
     batch, steps, _ = X.shape
     single = batch == steps == 1 and not keep and not plan.history and not plan.n_special
+    entries = not isinstance(X, np.ndarray) and not single and sparse.pays(plan, X)
+    if not entries:
+        X = np.asarray(X)
     run = Pass(plan, batch, steps, reuse, single)
     graph, neurons, n = plan.graph, plan.graph.neurons, plan.graph.neurons.size
     acts, keep_z = run.buffer("acts"), plan.leaks or (keep and plan.needs_preactivation)
@@ -181,8 +193,16 @@ def forward(
                 run.buffer("sums"),
             )  # fmt: skip
         return run
+    order, offsets, work, part_rows, part_bounds = (
+        plan.rows, plan.offsets, plan.incoming_work, plan.part_rows, plan.part_bounds,
+    )  # fmt: skip
+    if entries:  # the first generation is for `run_sparse`
+        done = offsets[1]
+        order, offsets, work = order[done:], offsets[1:] - done, work[done:] - work[done]
+        part_rows, part_bounds = order, part_bounds[:0]
     with ALONE:
-        if acts.shape[0] * steps >= ENOUGH_READS and len(weight) >= LARGE_COLUMN:
+        column = len(weight) if not entries or 2 * work[-1] > len(weight) else 0
+        if acts.shape[0] * steps >= ENOUGH_READS and column >= LARGE_COLUMN:
             # In the order of the rows the weights are read in sequence, panel after panel and step after step.
             ordered = run.ordered_weights(len(slot))
             kernels.by_place(_threads(run), slot, weight, ordered)
@@ -196,9 +216,12 @@ def forward(
         elif run.history:
             kernels.clear(acts, 0, run.history * n)
             kernels.clear(z, 0, run.history * n)
-        kernels.to_panels(_copiers(X), X, plan.inputs, acts, run.history * n, n, True)
+        if entries:
+            run.run_sparse(X, z, keep_z)
+        else:
+            kernels.to_panels(_copiers(X), X, plan.inputs, acts, run.history * n, n, True)
         kernels.forward(
-            plan.rows, plan.offsets, plan.incoming_work, plan.part_rows, plan.part_bounds, _threads(run),
+            order, offsets, work, part_rows, part_bounds, _threads(run),
             steps, run.history, n, plan.n_special,
             graph.incoming.start, graph.incoming.length, graph.unrolled().incoming, slot, graph.connections["delay"],
             weight, neurons["activation"],
@@ -231,6 +254,11 @@ def backward(
         run._divisor = np.where(neurons["aggregation"] == MEAN, fan_in, 1).astype(graph.dtype)
     z = run.buffer("z") if plan.needs_preactivation or plan.leaks else acts
     special = run.buffer("delta_special")
+    inputs, input_work = plan.inputs, plan.input_work
+    if run.sparse is not None:
+        inputs, input_work = inputs[:0], input_work[:1]
+        if not add:
+            graph.connections["grad"][:] = 0
     with ALONE:
         kernels.to_panels(_copiers(gradient), np.ascontiguousarray(gradient), places, by_output, 0, columns, False)
         if history:
@@ -238,13 +266,15 @@ def backward(
             delta[:, ends * n :] = 0 if later is None else later
             special[:, ends * plan.n_special :] = 0
         run._first_delta = kernels.backward(
-            plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, _threads(run),
+            plan.rows, plan.offsets, plan.outgoing_work, inputs, input_work, _threads(run),
             run.steps, history, n, plan.n_special, columns, add, constant_state, graph.outgoing.start,
             graph.outgoing.length, graph.unrolled().outgoing, graph.outgoing.slot, graph.connections["delay"],
             graph.incoming.length, graph.connections["weight"], graph.connections["grad"], neurons["activation"],
             neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], neurons["bias_grad"], run.rate,
             plan.special, output, by_output, acts, z, run.buffer("kept"), delta, special,
         )  # fmt: skip
+        if run.sparse is not None:
+            sparse.backward(plan, run.sparse.rows, delta, run._first_delta * n)
     run.differentiated = True
     first = run._first_delta * n
     return delta[:, first : first + history * n].copy() if history else NO_DELTAS
