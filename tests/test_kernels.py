@@ -1,6 +1,6 @@
 """The row loops against their scalar twins, and facts about how the kernels are compiled."""
 
-from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -23,11 +23,14 @@ def run_gather(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu):
 
 
 @njit
-def run_spread(inputs, weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first):
-    if inputs:
-        kernels.grad_only(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, first)
-    else:
-        kernels.spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first)
+def run_spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
+    return kernels.spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
+
+
+@njit
+def run_grad_only(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
+    kernels.grad_only(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, first)
+    return 0
 
 
 def a_row(dtype, batch, length, neighbours=False):
@@ -53,13 +56,13 @@ def test_row_loops_equal_their_twins(dtype, batch, length, neighbours):
             run_gather(weights, other, slots, 0, length, ours, 1, BASE, ROWS - 1, seed, relu)
             kernels._gather_twin(weights, other, slots, 0, length, twin, 1, BASE, ROWS - 1, seed, relu)
             np.testing.assert_allclose(ours, twin, rtol=rtol, atol=rtol)
-    for inputs, python in ((True, kernels._grad_twin), (False, kernels._spread_twin)):
-        for first in (True, False):
+    for compiled, python in ((run_grad_only, kernels._grad_twin), (run_spread, kernels._spread_twin)):
+        for first, relu in product((True, False), repeat=2):
             results = []
-            for run in (partial(run_spread, inputs), python):
+            for run in (compiled, python):
                 grad, deltas = np.ones(30, dtype), delta.copy()
-                run(weight, grad, other, slot, 0, length, acts, deltas, 1, 2, BASE, ROWS - 1, first)
-                results.append((grad, deltas))
+                total = run(weight, grad, other, slot, 0, length, acts, deltas, 1, 2, BASE, ROWS - 1, first, relu)
+                results.append((grad, deltas, 0 if total is None else total))
             for ours, twin in zip(*results, strict=True):
                 np.testing.assert_allclose(ours, twin, rtol=rtol, atol=rtol)
 

@@ -54,8 +54,12 @@ NARROW = 1
 MIDDLE = min(4, 128 // REGISTER_BYTES)
 WIDE = min(8, 256 // REGISTER_BYTES)
 ACCUMULATORS = 8
+# Whether a source's output, the sums of its delta and the operands of four connections have registers: not in AVX2's 16.
+RESIDENT = REGISTER_BYTES == 64
 CACHE_LINE = 64  # bytes
 AHEAD = 12  # connections for which the rows are asked of the memory before they are needed
+# Bytes of a panel from which asking pays: where the second cache holds what a generation reads, asking only costs time.
+FAR = 2**22
 TILE = 16  # columns and samples that are turned into rows together, as many as a cache line holds
 COLUMNS = 64 * TILE  # columns of X or Y that a thread copies at a time
 SERIAL_COPY = 100_000  # elements below which one thread copies them all
@@ -152,14 +156,66 @@ class _Emit:
         )
         self.builder.call(function, [self.builder.bitcast(pointer, byte), *(ir.Constant(I32, i) for i in (0, 3, 1))])
 
+    def later(self, k, size):
+        """The connection `AHEAD` of connection k, or k itself near the end of all ``size``."""
+        later = self.builder.add(k, ir.Constant(I64, AHEAD))
+        return self.builder.select(self.builder.icmp_signed("<", later, size), later, k)
+
+    def prefetch_row(self, pointer, size):
+        """Ask for the lines of a row of so many bytes."""
+        for line in range(0, size, CACHE_LINE):
+            self.prefetch(self.builder.gep(pointer, [ir.Constant(I64, line // self.scalar_bytes)]))
+
+    def either(self, condition, make):
+        """Run ``make(True)`` or ``make(False)``; each returns the same number of vectors."""
+        builder, ends = self.builder, []
+        with builder.if_else(condition) as branches:
+            for branch, truth in zip(branches, (True, False), strict=True):
+                with branch:
+                    ends.append((make(truth), builder.block))
+        merged = []
+        for vectors in zip(*(values for values, _ in ends), strict=True):
+            phi = builder.phi(self.vector)
+            for vector, (_, block) in zip(vectors, ends, strict=True):
+                phi.add_incoming(vector, block)
+            merged.append(phi)
+        return merged
+
+    def far(self, array_type, array):
+        """Whether the rows of one panel are too many for the second cache."""
+        fields = self.context.make_array(array_type)(self.context, self.builder, array)
+        _, rows, lanes = cgutils.unpack_tuple(self.builder, fields.shape)
+        return self.builder.icmp_signed(">", self.builder.mul(rows, lanes), ir.Constant(I64, FAR // self.scalar_bytes))
+
     def load_at(self, pointer, lane):
         return self.load(self.builder.gep(pointer, [lane]), 0)
 
     def store_at(self, value, pointer, lane):
         self.store(value, self.builder.gep(pointer, [lane]), 0)
 
-    def add_each(self, sums, column, cells, first):
-        """Add the lanes of ``sums`` to single cells of a column, or write them where they are the ``first``."""
+    def write_sums(self, sums, column, cells, first):
+        """Add the lanes of ``sums`` to single cells of a column, or write them where they are the ``first``.
+
+        One vector's worth at once where the cells are neighbours, as they mostly are.
+        """
+        builder = self.builder
+        if len(cells) == 1:
+            self._write_each(sums, column, cells, first)
+            return
+        together = builder.icmp_signed("==", builder.sub(cells[-1], cells[0]), ir.Constant(I64, len(cells) - 1))
+        for j in range(1, len(cells) - 1):
+            beside = builder.icmp_signed("==", builder.sub(cells[j], cells[0]), ir.Constant(I64, j))
+            together = builder.and_(together, beside)
+        with builder.if_else(together) as (then, otherwise):
+            with then:
+                cell = builder.bitcast(builder.gep(column, [cells[0]]), sums.type.as_pointer())
+                before = builder.load(cell, align=self.scalar_bytes)
+                before = builder.select(first, ir.Constant(sums.type, [0.0] * len(cells)), before)
+                builder.store(builder.fadd(before, sums), cell, align=self.scalar_bytes)
+            with otherwise:
+                self._write_each(sums, column, cells, first)
+
+    def _write_each(self, sums, column, cells, first):
         for lane, place in enumerate(cells):
             cell = self.builder.gep(column, [place])
             before = self.builder.select(first, self.constant(0.0), self.builder.load(cell))
@@ -250,19 +306,18 @@ def _gather_of(registers):
             chains = max(1, ACCUMULATORS // registers)
             start = [emit.splat(seed)] * registers + [emit.zero] * (registers * (chains - 1))
 
-            def add(place_of):
+            def add(place_of, far):
                 k, values = k0, start
                 for step in sorted({chains, 1}, reverse=True):
                     k, sums, close = emit.loop(k, k1, step, values)
                     sums = list(sums)
                     for chain in range(step):
                         here = builder.add(k, ir.Constant(I64, chain))
-                        later = builder.add(here, ir.Constant(I64, AHEAD))
-                        later = builder.select(builder.icmp_signed("<", later, size), later, here)
-                        ahead = builder.gep(base, [builder.mul(emit.index(other, later), lanes)])
-                        for line in range(0, registers * REGISTER_BYTES, CACHE_LINE):
-                            emit.prefetch(builder.gep(ahead, [ir.Constant(I64, line // emit.scalar_bytes)]))
-                        emit.prefetch(builder.gep(weight, [place_of(later)]))
+                        if far:
+                            later = emit.later(here, size)
+                            ahead = builder.gep(base, [builder.mul(emit.index(other, later), lanes)])
+                            emit.prefetch_row(ahead, registers * REGISTER_BYTES)
+                            emit.prefetch(builder.gep(weight, [place_of(later)]))
                         w = emit.splat(builder.load(builder.gep(weight, [place_of(here)])))
                         source = builder.gep(base, [builder.mul(emit.index(other, here), lanes)])
                         for i in range(registers):
@@ -271,17 +326,13 @@ def _gather_of(registers):
                     k, values = close(sums)
                 return values
 
-            with builder.if_else(by_slot) as (then, otherwise):
-                with then:
-                    gathered, gathered_at = add(lambda k: emit.index(slot, k)), builder.block
-                with otherwise:
-                    streamed, streamed_at = add(lambda k: k), builder.block
-            values = []
-            for a, b in zip(gathered, streamed, strict=True):
-                phi = builder.phi(emit.vector)
-                phi.add_incoming(a, gathered_at)
-                phi.add_incoming(b, streamed_at)
-                values.append(phi)
+            far = emit.far(t_acts, acts)
+            values = emit.either(
+                by_slot,
+                lambda by_slot: emit.either(
+                    far, lambda far: add((lambda k: emit.index(slot, k)) if by_slot else (lambda k: k), far)
+                ),
+            )
             while len(values) > registers:
                 half = len(values) // 2
                 values = [builder.fadd(a, b) for a, b in zip(values[:half], values[half:], strict=True)]
@@ -296,67 +347,96 @@ def _gather_of(registers):
     return gather
 
 
-def _spread_of(by_source):
+def _spread_of(by_source, registers=0):
     """The fused backward row; without ``by_source`` only the weights' gradients, as connections from inputs need.
 
     Four connections run together: their dot products are added up across the lanes by one transposition, where one at a
-    time the horizontal sum takes as long as the multiply-adds. The source's own sums wait in its row, which stays in
-    the first cache, so the registers suffice for rows of any number of lanes.
+    time the horizontal sum takes as long as the multiply-adds. The source's output and the sums of its delta stay in
+    ``registers`` where there are enough; otherwise they wait in their rows, which stay in the first cache, and the rows
+    may have any number of lanes. At last the delta is zeroed where a ReLU shut off the output; its sum is returned.
     """
 
     @intrinsic
-    def spread(typing, weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first):
-        ends = types.int64, types.int64
-        signature = types.void(weight, grad, other, slot, *ends, acts, delta, *ends, *ends, types.boolean)
+    def spread(typing, weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
+        ends, truth = (types.int64, types.int64), (types.boolean, types.boolean)
+        signature = acts.dtype(weight, grad, other, slot, *ends, acts, delta, *ends, *ends, *truth)
 
         def codegen(context, builder, signature, arguments):
-            weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first = arguments
+            weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu = arguments
             t_weight, t_grad, t_other, t_slot, _, _, t_acts, t_delta, *_ = signature.args
             emit = _Emit(context, builder, t_acts.dtype)
-            lanes = emit.lanes(t_acts, acts)
+            lanes = ir.Constant(I64, registers * emit.width) if registers else emit.lanes(t_acts, acts)
             weight, grad = emit.data(t_weight, weight), emit.data(t_grad, grad)
+            size = emit.size(t_other, other)
             other, slot = emit.data(t_other, other), emit.data(t_slot, slot)
-            source = emit.at(t_acts, acts, panel, row)
-            base, out = emit.at(t_delta, delta, panel, base), emit.at(t_delta, delta, panel, out)
+            if registers:
+                source = emit.row(t_acts, acts, panel, row, registers)
+                base, out = (emit.row(t_delta, delta, panel, r, registers) for r in (base, out))
+            else:
+                source = emit.at(t_acts, acts, panel, row)
+                base, out = emit.at(t_delta, delta, panel, base), emit.at(t_delta, delta, panel, out)
             zero = ir.Constant(I64, 0)
-            k = k0
-            for group in sorted({min(4, emit.width), 2, 1}, reverse=True):
-                k, _, close = emit.loop(k, k1, group, [])
-                here = [builder.add(k, ir.Constant(I64, j)) for j in range(group)]
-                cells = [emit.index(slot, j) for j in here]
-                targets = [builder.gep(base, [builder.mul(emit.index(other, j), lanes)]) for j in here]
-                weights = [emit.splat(builder.load(builder.gep(weight, [c]))) for c in cells] if by_source else []
-                at, dots, close_lanes = emit.loop(zero, lanes, emit.width, [emit.zero] * group)
-                own = emit.load_at(source, at)
-                total = emit.load_at(out, at) if by_source else None
-                new = []
-                for j in range(group):
-                    d = emit.load_at(targets[j], at)
-                    new.append(emit.fma(own, d, dots[j]))
-                    if by_source:
-                        total = emit.fma(weights[j], d, total)
-                if by_source:
-                    emit.store_at(total, out, at)
-                _, dots = close_lanes(new)
-                sums = emit.sums(list(dots))
-                if group > 1:  # one vector's worth of gradients where the slots are neighbours, as they mostly are
-                    together = builder.icmp_signed("==", builder.sub(cells[-1], cells[0]), ir.Constant(I64, group - 1))
-                    for j in range(1, group - 1):
-                        beside = builder.icmp_signed("==", builder.sub(cells[j], cells[0]), ir.Constant(I64, j))
-                        together = builder.and_(together, beside)
-                    with builder.if_else(together) as (then, otherwise):
-                        with then:
-                            cell = builder.bitcast(builder.gep(grad, [cells[0]]), sums.type.as_pointer())
-                            old = builder.load(cell, align=emit.scalar_bytes)
-                            nothing = ir.Constant(sums.type, [0.0] * group)
-                            new = builder.fadd(builder.select(first, nothing, old), sums)
-                            builder.store(new, cell, align=emit.scalar_bytes)
-                        with otherwise:
-                            emit.add_each(sums, grad, cells, first)
-                else:
-                    emit.add_each(sums, grad, cells, first)
-                k, _ = close()
-            return context.get_dummy_value()
+
+            def each(seeds, do):
+                """Do something with every register of the rows, one after the other, that carries vectors."""
+                if registers:
+                    for i in range(registers):
+                        seeds = do(ir.Constant(I64, i * emit.width), i, seeds)
+                    return seeds
+                at, carried, close = emit.loop(zero, lanes, emit.width, seeds)
+                return close(do(at, 0, list(carried)))[1]
+
+            own = [emit.load(source, i) for i in range(registers)]
+            start = [emit.zero] * (registers if by_source else 0)
+            if by_source and not registers:
+                each([], lambda at, i, _: emit.store_at(emit.zero, out, at) or [])
+
+            def add(far):
+                k, total = k0, start
+                for group in sorted({min(4, emit.width), 2, 1}, reverse=True):
+                    k, carried, close = emit.loop(k, k1, group, total)
+                    total = list(carried)
+                    here = [builder.add(k, ir.Constant(I64, j)) for j in range(group)]
+                    for j in here if far else ():
+                        ahead = builder.gep(base, [builder.mul(emit.index(other, emit.later(j, size)), lanes)])
+                        emit.prefetch_row(ahead, max(registers * REGISTER_BYTES, CACHE_LINE))
+                    cells = [emit.index(slot, j) for j in here]
+                    targets = [builder.gep(base, [builder.mul(emit.index(other, j), lanes)]) for j in here]
+                    weights = [emit.splat(builder.load(builder.gep(weight, [c]))) for c in cells] if by_source else []
+
+                    def multiply(at, i, dots, targets=targets, weights=weights, total=total):
+                        y = own[i] if registers else emit.load_at(source, at)
+                        if by_source:
+                            share = total[i] if registers else emit.load_at(out, at)
+                        new = []
+                        for j, target in enumerate(targets):
+                            d = emit.load_at(target, at)
+                            new.append(emit.fma(y, d, dots[j]))
+                            if by_source:
+                                share = emit.fma(weights[j], d, share)
+                        if by_source and registers:
+                            total[i] = share
+                        elif by_source:
+                            emit.store_at(share, out, at)
+                        return new
+
+                    emit.write_sums(emit.sums(list(each([emit.zero] * group, multiply))), grad, cells, first)
+                    k, total = close(total)
+                return total
+
+            total = emit.either(emit.far(t_acts, acts), add)
+            if not by_source:
+                return emit.constant(0.0)
+
+            def finish(at, i, sums):
+                d = total[i] if registers else emit.load_at(out, at)
+                y = own[i] if registers else emit.load_at(source, at)
+                live = builder.fcmp_ordered(">", y, emit.zero)
+                d = builder.select(relu, builder.select(live, d, emit.zero), d)
+                emit.store_at(d, out, at)
+                return [builder.fadd(sums[0], d)]
+
+            return builder.extract_element(emit.sums(each([emit.zero], finish)), ir.Constant(I32, 0))
 
         return signature, codegen
 
@@ -371,13 +451,17 @@ def _gather_twin(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu
         acts[panel, row] = np.maximum(acts[panel, row], 0)
 
 
-def _spread_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first):
-    _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first)
+def _spread_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
+    _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
+    delta[panel, out] = 0
     for k in range(k0, k1):
         delta[panel, out] += weight[slot[k]] * delta[panel, base + other[k]]
+    if relu:
+        delta[panel, out][~(acts[panel, row] > 0)] = 0
+    return delta[panel, out].sum()
 
 
-def _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first):
+def _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
     for k in range(k0, k1):
         before = 0 if first else grad[slot[k]]
         grad[slot[k]] = before + np.dot(acts[panel, row], delta[panel, base + other[k]])
@@ -385,10 +469,14 @@ def _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base,
 
 if numba.config.DISABLE_JIT:
     gather_narrow = gather_middle = gather_wide = _gather_twin
-    spread_row, grad_row = _spread_twin, _grad_twin
+    spread_narrow = spread_middle = spread_wide = _spread_twin
+    grad_narrow = grad_middle = grad_wide = _grad_twin
 else:
     gather_narrow, gather_middle, gather_wide = (_gather_of(n) for n in (NARROW, MIDDLE, WIDE))
-    spread_row, grad_row = _spread_of(True), _spread_of(False)
+    sizes = (NARROW, MIDDLE, WIDE) if RESIDENT else (0, 0, 0)
+    spread_of, grad_of = ({n: _spread_of(by_source, n) for n in set(sizes)} for by_source in (True, False))
+    spread_narrow, spread_middle, spread_wide = (spread_of[n] for n in sizes)
+    grad_narrow, grad_middle, grad_wide = (grad_of[n] for n in sizes)
 
 
 @jit
@@ -407,19 +495,30 @@ def gather(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu):
 
 
 @jit
-def spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first):
-    """Add ``weight * delta[panel, base + other]`` over one source's row to ``delta[panel, out]``.
+def spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
+    """``delta[panel, out] = sum of weight * delta[panel, base + other]`` over one source's row, and its ReLU's slope.
 
     The weights' gradients, the dot products with the source's output ``acts[panel, row]``, are written where they are
-    the ``first`` and added otherwise.
+    the ``first`` and added otherwise. Returns the sum of the delta over the lanes.
     """
-    spread_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first)
+    registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
+    if RESIDENT and registers == WIDE:
+        return spread_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
+    elif RESIDENT and registers == MIDDLE:
+        return spread_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
+    return spread_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
 
 
 @jit
 def grad_only(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, first):
     """The gradients of the weights of one source whose own delta nobody needs."""
-    grad_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first)
+    registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
+    if RESIDENT and registers == WIDE:
+        grad_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False)
+    elif RESIDENT and registers == MIDDLE:
+        grad_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False)
+    else:
+        grad_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False)
 
 
 # -- what the passes work on, bundled ----------------------------------------------------------------------------------
@@ -874,22 +973,6 @@ def forward_rows(order, lo, hi, first_panel, last_panel, at, rows, weight, neuro
 
 
 @jit
-def shut(acts, delta, panel, row, out, relu):
-    """Zero ``delta[panel, out]`` where ``relu`` shut off the output ``acts[panel, row]``; its sum over the lanes."""
-    zero = acts.dtype.type(0)
-    total = zero
-    if relu:
-        for lane in range(acts.shape[2]):
-            d = delta[panel, out, lane] if acts[panel, row, lane] > zero else zero
-            delta[panel, out, lane] = d
-            total += d
-    else:
-        for lane in range(acts.shape[2]):
-            total += delta[panel, out, lane]
-    return total
-
-
-@jit
 def backward_rows(order, lo, hi, constant, at, first_step, rows, weight, neurons, panels, gradients):
     """Deltas of neurons ``order[lo:hi]`` at one moment, and what their outgoing connections add to the gradients.
 
@@ -916,12 +999,13 @@ def backward_rows(order, lo, hi, constant, at, first_step, rows, weight, neurons
             else:
                 activation, column = neurons.activation[r], gradients.output[r]
                 leaks = leaky and neurons.rate[r] != 1
-                for lane in range(lanes):
-                    delta[panel, out, lane] = 0
-                spread(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, out, first)
                 adds_up = neurons.aggregation[r] == SUM and not has_special and not leaks
-                if adds_up and column < 0 and activation in (IDENTITY, RELU):  # the commonest, without views
-                    total = shut(acts, delta, panel, row, out, activation == RELU)
+                common = adds_up and column < 0 and (activation == IDENTITY or activation == RELU)
+                shut = common and activation == RELU
+                total = spread(
+                    weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, out, first, shut
+                )
+                if common:
                     gradients.bias[r] = total if first else gradients.bias[r] + total
                     continue
             own = delta[panel, out]
