@@ -107,3 +107,43 @@ def test_shares_cover_every_row_once():
     for shares in (1, 2, 3, 7, 64):
         cuts = [int(kernels.cut(work, 5, 30, share, shares)) for share in range(shares + 1)]
         assert cuts[0] == 5 and cuts[-1] == 30 and cuts == sorted(cuts)
+
+
+@pytest.mark.parametrize("repeat", [True, False], ids=["repeat", "zeros"])
+@pytest.mark.parametrize("columns", [1, 5, 16, 50, 2500])
+@pytest.mark.parametrize("batch", [1, 7, 16, 33, 64, 150])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_samples_turn_into_lanes_and_back(dtype, batch, columns, repeat):
+    rng, steps, stride = np.random.default_rng(batch), 2, columns + 3
+    lanes = kernels.lanes_of(np.dtype(dtype), batch)
+    X = rng.normal(size=(batch, steps, columns)).astype(dtype)
+    slots = rng.permutation(stride)[:columns].astype(np.int32)
+    samples = np.arange(-(-batch // lanes) * lanes).reshape(-1, lanes)
+    for threads in (1, 2):
+        panels = np.full((len(samples), 5 + steps * stride, lanes), 7, dtype)
+        expected = panels.copy()
+        for t, (j, r) in product(range(steps), enumerate(slots)):
+            row = X[np.minimum(samples, batch - 1), t, j]
+            expected[:, 5 + t * stride + r] = row if repeat else np.where(samples < batch, row, 0)
+        kernels.to_panels(threads, X, slots, panels, 5, stride, repeat)
+        np.testing.assert_array_equal(panels, expected)
+        back = np.empty_like(X)
+        panels = np.concatenate([panels, panels])  # those beyond the samples are nobody's
+        kernels.from_panels(threads, panels, slots, 5, stride, back)
+        np.testing.assert_array_equal(back, X)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_columns_come_in_row_order_with_free_slots_between(threads):
+    """A free slot has place 0, where a connection lives."""
+    net = ng.topologies.layered([40, 50, 30], density=0.7)
+    net.prune(net.connections[::3])
+    graph = net.graph
+    assert graph.connections.n_free
+    weight, rows = graph.connections["weight"], graph.incoming
+    out = np.full(len(rows.slot), np.nan, np.float32)
+    kernels.by_place(threads, rows.place, rows.slot, weight, out)
+    for start, length in zip(rows.start, rows.length, strict=True):
+        row = slice(start, start + length)
+        np.testing.assert_array_equal(out[row], weight[rows.slot[row]])
+        assert length == 0 or weight[rows.slot[row]].any()

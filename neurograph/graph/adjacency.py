@@ -56,6 +56,11 @@ class Adjacency:
         return sum(a.nbytes for a in (self.start, self.length, self.capacity, self.other, self.slot))
 
     @property
+    def place(self) -> np.ndarray:
+        """Where each connection slot stands among the entries; 0 for a free slot."""
+        return self._connections[self._place]
+
+    @property
     def rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """``start, length, other, slot``: what an algorithm needs to walk the rows."""
         return self.start, self.length, self.other, self.slot
@@ -63,8 +68,7 @@ class Adjacency:
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """``start, length, capacity, other, slot, place``: what changes when a connection comes or goes."""
-        place = self._connections[self._place]
-        return self.start, self.length, self.capacity, self.other, self.slot, place
+        return self.start, self.length, self.capacity, self.other, self.slot, self.place
 
     def add_rows(self, count: int) -> None:
         """Make room for rows up to ``count`` neuron slots."""

@@ -22,8 +22,8 @@ __all__ = ["LOSSES", "Pass", "adam", "backward", "footprint", "forward", "rmspro
 
 
 # Bringing the weights into row order pays from so many reads of a column so long that it does not stay in the first
-# cache: by slot, each read takes a line of its own from the caches.
-ENOUGH_READS, LARGE_COLUMN = 2, 20_000
+# cache, and for a single read of one that stays in none: by slot, each read takes a line of its own from the caches.
+ENOUGH_READS, LARGE_COLUMN, HUGE_COLUMN = 2, 20_000, 2_000_000
 NO_DELTAS = np.zeros((0, 0, 0), np.float32)
 
 
@@ -202,10 +202,10 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
         part_rows, part_bounds = order, part_bounds[:0]
     with ALONE:
         column = len(weight) if not entries or 2 * work[-1] > len(weight) else 0
-        if acts.shape[0] * steps >= ENOUGH_READS and column >= LARGE_COLUMN:
+        if column >= (LARGE_COLUMN if acts.shape[0] * steps >= ENOUGH_READS else HUGE_COLUMN):
             # In the order of the rows the weights are read in sequence, panel after panel and step after step.
             ordered = run.ordered_weights(len(slot))
-            kernels.by_place(_threads(run), slot, weight, ordered)
+            kernels.by_place(_threads(run), graph.incoming.place, slot, weight, ordered)
             weight, slot = ordered, slot[:0]
         if run.history and state is not None:
             slots = np.arange(n, dtype=np.int32)

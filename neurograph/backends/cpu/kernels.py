@@ -54,15 +54,14 @@ NARROW = 1
 MIDDLE = min(4, 128 // REGISTER_BYTES)
 WIDE = min(8, 256 // REGISTER_BYTES)
 ACCUMULATORS = 8
-# Whether a source's output, the sums of its delta and the operands of four connections have registers: not in AVX2's 16.
+# Whether a source's output, the sums of its delta and the operands of four connections have registers (AVX2 has 16).
 RESIDENT = REGISTER_BYTES == 64
 CACHE_LINE = 64  # bytes
 AHEAD = 12  # connections for which the rows are asked of the memory before they are needed
 # Bytes of a panel from which asking pays: where the second cache holds what a generation reads, asking only costs time.
 FAR = 2**22
-TILE = 16  # columns and samples that are turned into rows together, as many as a cache line holds
-COLUMNS = 64 * TILE  # columns of X or Y that a thread copies at a time
-SERIAL_COPY = 100_000  # elements below which one thread copies them all
+COLUMNS = 1024  # columns of X or Y that a thread copies at a time
+SERIAL_COPY = 250_000  # elements below which one thread copies them all
 READS_PER_LOOK = 16  # connections a row that run between two looks for samples that are zero everywhere
 SERIAL_WORK = 20_000  # connections times panels, about 0.1 ms, below which a parallel region is not worth its risk
 
@@ -261,6 +260,20 @@ class _Emit:
 
         return k, carried, close
 
+    def transposed(self, vectors):
+        """As many vectors as each has lanes, rows and columns exchanged: lanes change places, then pairs of lanes."""
+        vectors, step = list(vectors), 1
+        while step < self.width:
+            lanes = range(self.width)
+            left = [self.width + i - step if i & step else i for i in lanes]
+            right = [self.width + i if i & step else i + step for i in lanes]
+            for i in lanes:
+                if not i & step:
+                    a, b = vectors[i], vectors[i + step]
+                    vectors[i], vectors[i + step] = self._pick(a, b, left), self._pick(a, b, right)
+            step *= 2
+        return vectors
+
     def sums(self, vectors):
         """The sums of the lanes of 1, 2 or 4 vectors, as lanes of one short vector."""
         builder, members, step = self.builder, len(vectors), 1
@@ -443,6 +456,47 @@ def _spread_of(by_source, registers=0):
     return spread
 
 
+def _turn_of(inward):
+    """Turn as many samples and columns as a register has lanes, from an array to the rows of a panel or back."""
+
+    @intrinsic
+    def turn(typing, array, sample, step, column, panels, panel, first, slots, lane):
+        places = types.int64, types.int64, types.int64
+        signature = types.void(array, *places, panels, types.int64, types.int64, slots, types.int64)
+
+        def codegen(context, builder, signature, arguments):
+            array, sample, step, column, panels, panel, first, slots, lane = arguments
+            t_array, _, _, _, t_panels, _, _, t_slots, _ = signature.args
+            emit = _Emit(context, builder, t_panels.dtype)
+            slots = emit.data(t_slots, slots)
+            number = [ir.Constant(I64, i) for i in range(emit.width)]
+            # (sample, step) of the array and (panel, row) of the panels are the first two axes of each.
+            samples = [builder.gep(emit.at(t_array, array, builder.add(sample, i), step), [column]) for i in number]
+            rows = [builder.add(first, emit.index(slots, builder.add(column, i))) for i in number]
+            rows = [builder.gep(emit.at(t_panels, panels, panel, row), [lane]) for row in rows]
+            read, written = (samples, rows) if inward else (rows, samples)
+            for vector, pointer in zip(emit.transposed([emit.load(p, 0) for p in read]), written, strict=True):
+                emit.store(vector, pointer, 0)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return turn
+
+
+def _turn_twin(inward):
+    def turn(array, sample, step, column, panels, panel, first, slots, lane):
+        width = REGISTER_BYTES // panels.itemsize
+        rows, lanes = first + slots[column : column + width], slice(lane, lane + width)
+        samples, columns = slice(sample, sample + width), slice(column, column + width)
+        if inward:
+            panels[panel, rows, lanes] = array[samples, step, columns].T
+        else:
+            array[samples, step, columns] = panels[panel, rows, lanes].T
+
+    return turn
+
+
 def _gather_twin(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu):
     acts[panel, row] = seed
     for k in range(k0, k1):
@@ -471,7 +525,9 @@ if numba.config.DISABLE_JIT:
     gather_narrow = gather_middle = gather_wide = _gather_twin
     spread_narrow = spread_middle = spread_wide = _spread_twin
     grad_narrow = grad_middle = grad_wide = _grad_twin
+    turn_inward, turn_outward = _turn_twin(True), _turn_twin(False)
 else:
+    turn_inward, turn_outward = _turn_of(True), _turn_of(False)
     gather_narrow, gather_middle, gather_wide = (_gather_of(n) for n in (NARROW, MIDDLE, WIDE))
     sizes = (NARROW, MIDDLE, WIDE) if RESIDENT else (0, 0, 0)
     spread_of, grad_of = ({n: _spread_of(by_source, n) for n in set(sizes)} for by_source in (True, False))
@@ -1000,7 +1056,7 @@ def backward_rows(order, lo, hi, constant, at, first_step, rows, weight, neurons
                 activation, column = neurons.activation[r], gradients.output[r]
                 leaks = leaky and neurons.rate[r] != 1
                 adds_up = neurons.aggregation[r] == SUM and not has_special and not leaks
-                common = adds_up and column < 0 and (activation == IDENTITY or activation == RELU)
+                common = adds_up and column < 0 and activation in (IDENTITY, RELU)
                 shut = common and activation == RELU
                 total = spread(
                     weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, out, first, shut
@@ -1219,41 +1275,52 @@ def backward(
 
 
 @jit
-def _by_place_entries(slot, column, out, first, last):
-    for k in range(first, last):
-        out[k] = column[np.uint32(slot[k])]  # an index that cannot be negative needs no check
+def _place_entries(place, column, out, first, last):
+    for c in range(first, last):
+        out[np.uint32(place[c])] = column[c]  # an index that cannot be negative needs no check
 
 
 @parallel_jit
-def _by_place_chunks(slot, column, out):
+def _place_chunks(place, column, out):
     chunk = np.int64(16_384)
-    for i in numba.prange((slot.shape[0] + chunk - 1) // chunk):
+    for i in numba.prange((place.shape[0] + chunk - 1) // chunk):
         first = np.int64(i) * chunk
-        _by_place_entries(slot, column, out, first, min(first + chunk, np.int64(slot.shape[0])))
+        _place_entries(place, column, out, first, min(first + chunk, np.int64(place.shape[0])))
 
 
 @jit
-def by_place(threads, slot, column, out):
-    """``out[k] = column[slot[k]]`` for every row entry, and for the slack between the rows too."""
+def by_place(threads, place, slot, column, out):
+    """``out[place[c]] = column[c]`` for every connection slot c: a column in row order.
+
+    The column is read in sequence and every row is written in sequence, so that a line of the cache serves many entries
+    where the slots go by source; reading at random costs twice as much. Free slots have place 0, which ``slot``, by
+    place, puts right.
+    """
     if threads == 1:
-        _by_place_entries(slot, column, out, np.int64(0), np.int64(slot.shape[0]))
+        _place_entries(place, column, out, np.int64(0), np.int64(place.shape[0]))
     else:
-        _by_place_chunks(slot, column, out)
+        _place_chunks(place, column, out)
+    if slot.shape[0] > 0:
+        out[0] = column[slot[0]]
 
 
 @jit
 def _columns_to_panels(array, slots, panels, first, stride, repeat, begin, end):
     lanes, batch = panels.shape[2], array.shape[0]
+    width = np.int64(REGISTER_BYTES // panels.itemsize)
     for panel in range(panels.shape[0]):
-        inside = lanes if repeat else min(lanes, batch - panel * lanes)
+        inside = min(lanes, max(batch - panel * lanes, 0))
+        whole, sample = inside - inside % width, panel * lanes
         for t in range(array.shape[1]):
-            for left in range(begin, end, TILE):
-                for top in range(0, lanes, TILE):
-                    for j in range(left, min(left + TILE, end)):
-                        row = panels[panel, first + t * stride + slots[j]]
-                        for lane in range(top, min(top + TILE, lanes)):
-                            sample = min(panel * lanes + lane, batch - 1)
-                            row[lane] = array[sample, t, j] if lane < inside else 0
+            rows, turned = first + t * stride, end - (end - begin) % width
+            for j in range(begin, turned, width):
+                for lane in range(0, whole, width):
+                    turn_inward(array, sample + lane, t, j, panels, panel, rows, slots, lane)
+            for j in range(begin, end):
+                row = panels[panel, rows + slots[j]]
+                for lane in range(whole if j < turned else 0, lanes):
+                    there = repeat or lane < inside
+                    row[lane] = array[min(sample + lane, batch - 1), t, j] if there else 0
 
 
 @parallel_jit
@@ -1280,15 +1347,19 @@ def to_panels(threads, array, slots, panels, first, stride, repeat):
 @jit
 def _columns_from_panels(panels, slots, first, stride, array, begin, end):
     lanes, batch = panels.shape[2], array.shape[0]
+    width = np.int64(REGISTER_BYTES // panels.itemsize)
     for panel in range(panels.shape[0]):
-        inside = min(lanes, batch - panel * lanes)
+        inside = min(lanes, max(batch - panel * lanes, 0))
+        whole, sample = inside - inside % width, panel * lanes
         for t in range(array.shape[1]):
-            for left in range(begin, end, TILE):
-                for top in range(0, inside, TILE):
-                    for j in range(left, min(left + TILE, end)):
-                        row = panels[panel, first + t * stride + slots[j]]
-                        for lane in range(top, min(top + TILE, inside)):
-                            array[panel * lanes + lane, t, j] = row[lane]
+            rows, turned = first + t * stride, end - (end - begin) % width
+            for j in range(begin, turned, width):
+                for lane in range(0, whole, width):
+                    turn_outward(array, sample + lane, t, j, panels, panel, rows, slots, lane)
+            for j in range(begin, end):
+                row = panels[panel, rows + slots[j]]
+                for lane in range(whole if j < turned else 0, inside):
+                    array[sample + lane, t, j] = row[lane]
 
 
 @parallel_jit
