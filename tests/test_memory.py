@@ -96,7 +96,9 @@ def test_pieces_give_the_gradients_of_the_whole(backend, little, make, options, 
     steps = X.shape[1] if X.ndim == 3 else 1
     length = 3 if "recompute" in options else steps
     net.predict(X[:1])
-    little(room_for(net, samples, length) - int(net.last_pass.nbytes))
+    # A host of wide registers has no narrower panel than one of 16 samples, which must get through all steps first.
+    room = max(room_for(net, samples, length), room_for(net, 1, steps, keep=False))
+    little(room - int(net.last_pass.nbytes))
     assert_same(gradients(net, X, Y, **options), wanted)
     with pytest.raises(ng.errors.InvalidValueError, match="too large to keep"):
         net.neurons[-1].output  # noqa: B018
