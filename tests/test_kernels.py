@@ -35,7 +35,7 @@ def run_grad_only(weight, grad, other, slot, k0, k1, acts, delta, panel, row, ba
 
 def a_row(dtype, batch, length, neighbours=False):
     rng = np.random.default_rng(length)
-    lanes = kernels.lanes_of(np.dtype(dtype), batch)
+    lanes = kernels.lanes_of(np.dtype(dtype), batch, ROWS)
     acts, delta = (rng.normal(size=(2, ROWS, lanes)).astype(dtype) for _ in range(2))
     other = rng.permutation(np.arange(-BASE, ROWS - 1 - BASE))[:length].astype(np.int32)
     slot = (np.arange(5, 5 + length) if neighbours else rng.permutation(30)[:length]).astype(np.int32)
@@ -44,7 +44,7 @@ def a_row(dtype, batch, length, neighbours=False):
 
 @pytest.mark.parametrize("neighbours", [True, False], ids=["slots in sequence", "slots at random"])
 @pytest.mark.parametrize("length", range(12))
-@pytest.mark.parametrize("batch", [1, 20, 500], ids=["narrow", "middle", "wide"])
+@pytest.mark.parametrize("batch", [1, 20, 180, 500], ids=["narrow", "middle", "wide", "widest"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_row_loops_equal_their_twins(dtype, batch, length, neighbours):
     rtol = 1e-5 if dtype == "float32" else 1e-13
@@ -115,7 +115,7 @@ def test_shares_cover_every_row_once():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_samples_turn_into_lanes_and_back(dtype, batch, columns, repeat):
     rng, steps, stride = np.random.default_rng(batch), 2, columns + 3
-    lanes = kernels.lanes_of(np.dtype(dtype), batch)
+    lanes = kernels.lanes_of(np.dtype(dtype), batch, ROWS)
     X = rng.normal(size=(batch, steps, columns)).astype(dtype)
     slots = rng.permutation(stride)[:columns].astype(np.int32)
     samples = np.arange(-(-batch // lanes) * lanes).reshape(-1, lanes)

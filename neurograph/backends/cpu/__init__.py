@@ -122,7 +122,7 @@ def _layout(
     n: int, n_special: int, batch: int, steps: int, history: int, dtype: np.dtype, single: bool = False
 ) -> Mapping[str, tuple[int, ...]]:
     """Shapes of the buffers of a pass; a ``single`` sample has a panel of one lane."""
-    lanes = 1 if single else kernels.lanes_of(dtype, batch)
+    lanes = 1 if single else kernels.lanes_of(dtype, batch, n)
     panels = -(-batch // lanes)
     # Sliding on costs ``history`` steps of copying every so many steps.
     window = max(min(steps, 4 * history) + history, 2 * history) if history else 1
@@ -156,7 +156,9 @@ def _nothing(dtype: np.dtype) -> np.ndarray:
 def _threads(run: Pass) -> int:
     """One where so little is to be done that the kernels would not share it out: asking numba takes a lock."""
     connections = len(run._plan.graph.connections) + run._n
-    small = connections * run._layout["acts"][0] * run.steps < kernels.SERIAL_WORK
+    panels, _, lanes = run._layout["acts"]
+    panels *= max(lanes * run._dtype.itemsize // (kernels.WIDE * kernels.REGISTER_BYTES), 1)
+    small = connections * panels * run.steps < kernels.SERIAL_WORK
     return 1 if small else threads.count()
 
 

@@ -49,11 +49,15 @@ def _register_bytes() -> int:
 
 REGISTER_BYTES = _register_bytes()
 # Registers in a row of a panel: one for a few samples, 128 bytes for a small batch, 256 bytes for a large one. Eight
-# accumulators leave room for the operands in the 16 registers of AVX2.
+# accumulators leave room for the operands in the 16 registers of AVX2. The 32 of AVX-512 are enough for 512 bytes: then
+# a connection costs its own instructions for twice as many samples, where the second cache holds such a panel.
 NARROW = 1
 MIDDLE = min(4, 128 // REGISTER_BYTES)
 WIDE = min(8, 256 // REGISTER_BYTES)
-ACCUMULATORS = 8
+WIDEST = 8 if REGISTER_BYTES == 64 else WIDE
+WIDEST_PANEL = 2**21  # bytes
+# Sums that are in flight together hide how long a multiply-add takes. Registers of 64 bytes take two turns each.
+ACCUMULATORS = 4 if REGISTER_BYTES == 64 else 8
 # Whether a source's output, the sums of its delta and the operands of four connections have registers (AVX2 has 16).
 RESIDENT = REGISTER_BYTES == 64
 CACHE_LINE = 64  # bytes
@@ -74,10 +78,17 @@ SUM, MEAN, PRODUCT, MAX, MIN, MAXABS, MEDIAN = AGGREGATIONS.values()
 EXP_HIGH, EXP_LOW = math.exp(EXP_LIMIT) * (1 - 1e-6), math.exp(-EXP_LIMIT) * (1 + 1e-6)
 
 
-def lanes_of(dtype: np.dtype, batch: int) -> int:
-    """Samples a panel: as many as fit into the smallest row that takes the batch, or into the widest."""
-    lanes = [registers * REGISTER_BYTES // np.dtype(dtype).itemsize for registers in (NARROW, MIDDLE, WIDE)]
-    return next((n for n in lanes if batch <= n), lanes[-1])
+def lanes_of(dtype: np.dtype, batch: int, rows: int) -> int:
+    """Samples a panel of so many rows: as many as fit into the smallest row that takes the batch, or into a wide one.
+
+    The widest are for batches that they divide as evenly, in panels that the second cache holds.
+    """
+    narrow, middle, wide, widest = (
+        registers * REGISTER_BYTES // np.dtype(dtype).itemsize for registers in (NARROW, MIDDLE, WIDE, WIDEST)
+    )
+    if batch > wide and -batch % widest == -batch % wide and rows * WIDEST * REGISTER_BYTES <= WIDEST_PANEL:
+        return widest
+    return next((n for n in (narrow, middle) if batch <= n), wide)
 
 
 # -- row loops in vector registers -------------------------------------------------------------------------------------
@@ -522,17 +533,18 @@ def _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base,
 
 
 if numba.config.DISABLE_JIT:
-    gather_narrow = gather_middle = gather_wide = _gather_twin
-    spread_narrow = spread_middle = spread_wide = _spread_twin
-    grad_narrow = grad_middle = grad_wide = _grad_twin
+    gather_narrow = gather_middle = gather_wide = gather_widest = _gather_twin
+    spread_narrow = spread_middle = spread_wide = spread_widest = _spread_twin
+    grad_narrow = grad_middle = grad_wide = grad_widest = _grad_twin
     turn_inward, turn_outward = _turn_twin(True), _turn_twin(False)
 else:
     turn_inward, turn_outward = _turn_of(True), _turn_of(False)
-    gather_narrow, gather_middle, gather_wide = (_gather_of(n) for n in (NARROW, MIDDLE, WIDE))
-    sizes = (NARROW, MIDDLE, WIDE) if RESIDENT else (0, 0, 0)
+    sizes = (NARROW, MIDDLE, WIDE, WIDEST)
+    gather_narrow, gather_middle, gather_wide, gather_widest = (_gather_of(n) for n in sizes)
+    sizes = sizes if RESIDENT else (0, 0, 0, 0)
     spread_of, grad_of = ({n: _spread_of(by_source, n) for n in set(sizes)} for by_source in (True, False))
-    spread_narrow, spread_middle, spread_wide = (spread_of[n] for n in sizes)
-    grad_narrow, grad_middle, grad_wide = (grad_of[n] for n in sizes)
+    spread_narrow, spread_middle, spread_wide, spread_widest = (spread_of[n] for n in sizes)
+    grad_narrow, grad_middle, grad_wide, grad_widest = (grad_of[n] for n in sizes)
 
 
 @jit
@@ -542,7 +554,9 @@ def gather(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu):
     The weights are in row order where ``slot`` is empty.
     """
     registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
-    if registers == WIDE:
+    if WIDEST > WIDE and registers == WIDEST:
+        gather_widest(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu)
+    elif registers == WIDE:
         gather_wide(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu)
     elif registers == MIDDLE:
         gather_middle(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu)
@@ -558,7 +572,9 @@ def spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out
     the ``first`` and added otherwise. Returns the sum of the delta over the lanes.
     """
     registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
-    if RESIDENT and registers == WIDE:
+    if RESIDENT and registers == WIDEST:
+        return spread_widest(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
+    elif RESIDENT and registers == WIDE:
         return spread_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
     elif RESIDENT and registers == MIDDLE:
         return spread_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
@@ -569,7 +585,9 @@ def spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out
 def grad_only(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, first):
     """The gradients of the weights of one source whose own delta nobody needs."""
     registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
-    if RESIDENT and registers == WIDE:
+    if RESIDENT and registers == WIDEST:
+        grad_widest(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False)
+    elif RESIDENT and registers == WIDE:
         grad_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False)
     elif RESIDENT and registers == MIDDLE:
         grad_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False)
@@ -1127,6 +1145,12 @@ def cut(work, lo, hi, share, shares):
     return first
 
 
+@jit
+def wide_panels(acts):
+    """How many panels, the widest counted as several."""
+    return acts.shape[0] * max(acts.shape[2] * acts.itemsize // (WIDE * REGISTER_BYTES), 1)
+
+
 # -- whole passes ------------------------------------------------------------------------------------------------------
 # Numba links, and optimises anew, whatever a compiled function calls, so each row function has one parallel caller.
 
@@ -1174,7 +1198,8 @@ def forward(
     panels = Panels(acts, z, kept)
     count, everything = np.int64(acts.shape[0]), np.int64(order.shape[0])
     none, one = np.int64(0), np.int64(1)
-    small = threads == 1 or work[everything] * count * steps < SERIAL_WORK
+    load = np.int64(wide_panels(acts))
+    small = threads == 1 or work[everything] * load * steps < SERIAL_WORK
     by_panel = not small and count >= threads and (count % threads == 0 or count >= 4 * threads)
     by_part = not small and not by_panel and part_bounds.shape[0] > 0
     nowhere = np.zeros(0, np.int64)
@@ -1190,7 +1215,7 @@ def forward(
         at = moment(np.int64(step), history, none, none, n, n_special)
         for g in range(1 if small else offsets.shape[0] - 1):
             lo, hi = (none, everything) if small else (offsets[g], offsets[g + 1])
-            if small or (work[hi] - work[lo]) * count < SERIAL_WORK:
+            if small or (work[hi] - work[lo]) * load < SERIAL_WORK:
                 which = part_order if small else order
                 forward_rows(which, lo, hi, none, count, at, rows, weight, neurons, panels, keep_z)
             else:
@@ -1265,7 +1290,7 @@ def backward(
             lo, hi = (np.int64(0), np.int64(inputs.shape[0])) if is_input else (offsets[g], offsets[g + 1])
             first = back == 0 and not add
             constant = is_input or step < 0
-            if threads == 1 or (running[hi] - running[lo]) * acts.shape[0] < SERIAL_WORK:
+            if threads == 1 or (running[hi] - running[lo]) * wide_panels(acts) < SERIAL_WORK:
                 backward_rows(which, lo, hi, constant, at, first, rows, weight, neurons, panels, gradients)
             else:
                 _backward_shares(

@@ -89,7 +89,7 @@ def stream(plan: Plan, X: np.ndarray, batch_size: int | None, reuse: object) -> 
         held = Stream(plan)
     if NARROW * held.rows > plan.graph.neurons.size:
         return None
-    lanes = kernels.lanes_of(plan.graph.dtype, min(batch_size or len(X), len(X)))
+    lanes = kernels.lanes_of(plan.graph.dtype, min(batch_size or len(X), len(X)), held.rows)
     fitting = STREAM_BYTES // (held.rows * plan.graph.dtype.itemsize) // lanes * lanes
     size = batch_size or max(fitting, lanes)
     out = np.empty((len(X), 1, len(plan.outputs)), plan.graph.dtype)
