@@ -61,7 +61,7 @@ ACCUMULATORS = 4 if REGISTER_BYTES == 64 else 8
 # Whether a source's output, the sums of its delta and the operands of four connections have registers (AVX2 has 16).
 RESIDENT = REGISTER_BYTES == 64
 CACHE_LINE = 64  # bytes
-AHEAD = 12  # connections for which the rows are asked of the memory before they are needed
+AHEAD = 24  # connections for which the rows are asked of the memory before they are needed
 # Bytes of a panel from which asking pays: where the second cache holds what a generation reads, asking only costs time.
 FAR = 2**22
 COLUMNS = 1024  # columns of X or Y that a thread copies at a time
