@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -87,6 +87,7 @@ class Plan:
     has_mean: bool
     leaks: bool
     needs_preactivation: bool
+    layouts: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def stale(self) -> bool:
@@ -147,6 +148,7 @@ class Plan:
             kinds = [aggregations.name(int(code)) for code in np.unique(graph.neurons["aggregation"][slots])]
             mixed = "" if kinds == ["sum"] else f" of {', '.join(kinds)}"
             lines.append(f"{self.numbers[g]:>10}  {len(slots):>9}  {fan_in.sum():>11}  {span:>15}  {names}{mixed}")
+        lines += [text for layout in self.layouts.values() if (text := str(layout))]
         return "\n".join(lines)
 
 

@@ -890,12 +890,13 @@ def shut(acts, delta, panel, row, out, relu):
 
 
 @jit
-def backward_rows(order, lo, hi, constant, at, first_step, rows, weight, neurons, panels, gradients):
+def backward_rows(order, lo, hi, constant, begun, at, first_step, rows, weight, neurons, panels, gradients):
     """Deltas of neurons ``order[lo:hi]`` at one moment, and what their outgoing connections add to the gradients.
 
     Each writes its own row of ``delta`` and its own connections' gradients. Neurons that are ``constant``, inputs or
-    what a carried state holds, have no delta, for nobody needs it. The delta of a mean is divided by its fan-in; that
-    of a special neuron goes to ``delta_special``, so that the row loop adds nothing for them.
+    what a carried state holds, have no delta, for nobody needs it. Where the rows of ``delta`` are ``begun``, they hold
+    what dense blocks sent. The delta of a mean is divided by its fan-in; that of a special neuron goes to
+    ``delta_special``, so that the row loop adds nothing for them.
     """
     acts, delta, grad = panels.acts, gradients.delta, gradients.weight
     lanes = acts.shape[2]
@@ -916,8 +917,9 @@ def backward_rows(order, lo, hi, constant, at, first_step, rows, weight, neurons
             else:
                 activation, column = neurons.activation[r], gradients.output[r]
                 leaks = leaky and neurons.rate[r] != 1
-                for lane in range(lanes):
-                    delta[panel, out, lane] = 0
+                if not begun:
+                    for lane in range(lanes):
+                        delta[panel, out, lane] = 0
                 spread(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, out, first)
                 adds_up = neurons.aggregation[r] == SUM and not has_special and not leaks
                 if adds_up and column < 0 and activation in (IDENTITY, RELU):  # the commonest, without views
@@ -1061,11 +1063,13 @@ def forward(
 
 
 @parallel_jit
-def _backward_shares(order, lo, hi, constant, work, shares, at, first_step, rows, weight, neurons, panels, gradients):
+def _backward_shares(
+    order, lo, hi, constant, begun, work, shares, at, first_step, rows, weight, neurons, panels, gradients
+):
     for i in numba.prange(shares):
         share = np.int64(i)
         a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
-        backward_rows(order, a, b, constant, at, first_step, rows, weight, neurons, panels, gradients)
+        backward_rows(order, a, b, constant, begun, at, first_step, rows, weight, neurons, panels, gradients)
 
 
 @jit
@@ -1090,7 +1094,7 @@ def clear(window, first, last):
 @jit
 def backward(
     order, offsets, work, inputs, input_work, threads, steps, history, n, n_special, columns, add, constant_state,
-    start, length, other, slot, delay, fan_in, weight, grad, activation, parameter, aggregation, bias, bias_grad, rate,
+    begun, start, length, other, slot, delay, fan_in, weight, grad, activation, parameter, aggregation, bias, bias_grad, rate,
     special, output, by_output, acts, z, kept, delta, delta_special,
 ):  # fmt: skip
     """Walk the steps from the last to the first, in each the generations likewise, then the inputs.
@@ -1126,12 +1130,74 @@ def backward(
             first = back == 0 and not add
             constant = is_input or step < 0
             if threads == 1 or (running[hi] - running[lo]) * acts.shape[0] < SERIAL_WORK:
-                backward_rows(which, lo, hi, constant, at, first, rows, weight, neurons, panels, gradients)
+                backward_rows(which, lo, hi, constant, begun, at, first, rows, weight, neurons, panels, gradients)
             else:
                 _backward_shares(
-                    which, lo, hi, constant, running, threads, at, first, rows, weight, neurons, panels, gradients
-                )
+                    which, lo, hi, constant, begun, running, threads, at, first, rows, weight, neurons, panels,
+                    gradients,
+                )  # fmt: skip
     return position
+
+
+# -- neurons whose sums over dense blocks are known --------------------------------------------------------------------
+
+FINISHED = 32  # targets that a thread finishes at a time
+
+
+@jit
+def finish_rows(order, lo, hi, together, sums, rows, weight, neurons, panels, keep_z):
+    """Compute neurons ``order[lo:hi]``, which sum, from ``sums`` and the rest of their connections.
+
+    The sums of ``together`` panels stand side by side, ``sums[group, i, lane]``.
+    """
+    acts = panels.acts
+    count, lanes = np.int64(acts.shape[0]), np.int64(acts.shape[2])
+    for panel in range(count):
+        first = panel // together * together
+        width = min(together, count - first) * lanes
+        for i in range(lo, hi):
+            r = np.int64(order[i])
+            at = first * lanes * np.int64(order.shape[0]) + i * width + (panel - first) * lanes
+            k0 = np.int64(rows.start[r])
+            k1 = k0 + rows.length[r]
+            bias = neurons.bias[r]
+            if k1 > k0:
+                gather(weight, rows.other, rows.slot, k0, k1, acts, panel, np.int64(0), r, bias, False)
+                for lane in range(lanes):
+                    acts[panel, r, lane] += sums[at + lane]
+            else:
+                for lane in range(lanes):
+                    acts[panel, r, lane] = sums[at + lane] + bias
+            if keep_z:
+                for lane in range(lanes):
+                    panels.z[panel, r, lane] = acts[panel, r, lane]
+            if neurons.activation[r] != IDENTITY:
+                activate(neurons.activation[r], neurons.parameter[r], acts[panel, r])
+
+
+@parallel_jit
+def _finish_shares(order, together, sums, rows, weight, neurons, panels, keep_z):
+    count = np.int64(order.shape[0])
+    for i in numba.prange((count + FINISHED - 1) // FINISHED):
+        begin = np.int64(i) * FINISHED
+        end = min(begin + FINISHED, count)
+        finish_rows(order, begin, end, together, sums, rows, weight, neurons, panels, keep_z)
+
+
+@jit
+def finish(
+    threads, order, together, sums, start, length, other, slot, delay, weight, activation, parameter, aggregation, bias,
+    rate, special, acts, z, keep_z, kept,
+):  # fmt: skip
+    """Compute all neurons of ``order`` in all panels, as `finish_rows` does."""
+    rows = Rows(start, length, other, slot, delay)
+    neurons = Neurons(activation, parameter, aggregation, bias, rate, special)
+    panels = Panels(acts, z, kept)
+    if threads == 1:
+        count = np.int64(order.shape[0])
+        finish_rows(order, np.int64(0), count, together, sums, rows, weight, neurons, panels, keep_z)
+    else:
+        _finish_shares(order, together, sums, rows, weight, neurons, panels, keep_z)
 
 
 @jit
