@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = ["LOSSES", "Pass", "adam", "backward", "footprint", "forward", "rmspro
 # Bringing the weights into row order pays from so many reads of a column so long that it does not stay in the first
 # cache: by slot, each read takes a line of its own from the caches.
 ENOUGH_READS, LARGE_COLUMN = 2, 20_000
+_numbers = count()  # of passes
 NO_DELTAS = np.zeros((0, 0, 0), np.float32)
 
 
@@ -54,6 +56,7 @@ class Pass:
         self.differentiated = False
         self.sparse: Any = None  # X, if only the active inputs were run
         self.blocks: Blocks | None = None  # if dense blocks were run as such
+        self.number = next(_numbers)
         self._unread = False  # whether the inputs' rows are still to be filled from it
 
     def buffer(self, name: str) -> np.ndarray:
@@ -153,10 +156,10 @@ def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
         names.append("z")
     if keep:
         names += ["delta", "delta_special"]
-    count = sum(math.prod(shapes[name]) for name in names)
+    numbers = sum(math.prod(shapes[name]) for name in names)
     if (blocks := blocks_of(plan)).refresh():
-        count += sum(blocks.scratch_sizes(shapes["acts"][0] * shapes["acts"][2]).values())
-    return count * plan.graph.dtype.itemsize
+        numbers += sum(blocks.scratch_sizes(shapes["acts"][0] * shapes["acts"][2]).values())
+    return numbers * plan.graph.dtype.itemsize
 
 
 def blocks_of(plan: Plan) -> Blocks:
@@ -308,9 +311,10 @@ def backward(
 
         def run_rows(
             order: np.ndarray, offsets: np.ndarray, work: np.ndarray, inputs: np.ndarray, input_work: np.ndarray,
-            begun: bool = False, rows: Any = (graph.outgoing.start, graph.outgoing.length, graph.unrolled().outgoing,
-            graph.outgoing.slot),
+            begun: bool = False, rows: Any = None,
         ) -> int:  # fmt: skip
+            out = graph.outgoing
+            rows = rows or (out.start, out.length, graph.unrolled().outgoing, out.slot)
             return kernels.backward(
                 order, offsets, work, inputs, input_work, _threads(run), run.steps, history, n, plan.n_special, columns,
                 add, constant_state, begun, *rows, graph.connections["delay"], graph.incoming.length,

@@ -59,5 +59,7 @@ def _libraries() -> list[Any]:
     from threadpoolctl import ThreadpoolController
 
     found = [lib for lib in ThreadpoolController().lib_controllers if lib.user_api == "blas"]
-    own = [lib for lib in found if "scipy" in os.path.basename(os.path.dirname(lib.filepath)) or "scipy/." in lib.filepath]
+    own = [
+        lib for lib in found if "scipy" in os.path.basename(os.path.dirname(lib.filepath)) or "scipy/." in lib.filepath
+    ]
     return own or found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from . import blas, dense, kernels
 from .blocks import COPIED, Block, Blocks
 
 SAMPLES = 64  # below which the row loops run everything
+SHARES = os.cpu_count() or 1  # that a product is cut into; the number of threads may change, this does not
 
 
 def forward(
@@ -36,8 +38,8 @@ def forward(
             for number, block in enumerate(group):
                 weight, base, by_source = _weights(blocks, block, run, threads)
                 dense.forward(
-                    threads, address, acts, block.sources, len(block.targets), weight, base, by_source, block.holes,
-                    number > 0, side_by_side, sums,
+                    threads, SHARES, address, acts, block.sources, len(block.targets), weight, base, by_source,
+                    block.holes, number > 0, side_by_side, sums,
                 )  # fmt: skip
             kernels.finish(
                 threads, group[0].targets, together, sums, *blocks.incoming.rows, graph.connections["delay"],
@@ -71,13 +73,26 @@ def backward(
                 if not block.constant:
                     weight, base, by_source = _weights(blocks, block, run, threads)
                     dense.backward_delta(
-                        threads, address, delta, *ends, weight, base, by_source, block.holes, not block.first, D, X
+                        threads,
+                        SHARES,
+                        address,
+                        delta,
+                        *ends,
+                        weight,
+                        base,
+                        by_source,
+                        block.holes,
+                        not block.first,
+                        D,
+                        X,
                     )
                 grad, base, by_source, more = graph.connections["grad"], block.base, block.by_source, add
                 if base == COPIED:  # the weights are not needed any more
-                    block.filled_for = None
+                    block.filled_for = -1
                     grad, base, by_source, more = blocks.matrix(block), 0, True, False
-                dense.backward_grad(threads, address, acts, delta, *ends, grad, base, by_source, block.holes, more, X, D)
+                dense.backward_grad(
+                    threads, SHARES, address, acts, delta, *ends, grad, base, by_source, block.holes, more, X, D
+                )
                 if block.base == COPIED:
                     dense.collect(
                         threads, block.sources, *graph.outgoing.rows, *blocks.of_targets(block),
@@ -94,10 +109,10 @@ def _weights(blocks: Blocks, block: Block, run: Any, threads: int) -> tuple[np.n
     if block.base != COPIED:
         return graph.connections["weight"], block.base, block.by_source
     matrix = blocks.matrix(block)
-    if block.filled_for is not run:
+    if block.filled_for != run.number:
         dense.fill(
-            threads, block.sources, *graph.outgoing.rows, *blocks.of_targets(block), graph.connections["weight"], matrix,
-            len(block.targets),
+            threads, block.sources, *graph.outgoing.rows, *blocks.of_targets(block), graph.connections["weight"],
+            matrix, len(block.targets),
         )  # fmt: skip
-        block.filled_for = run
+        block.filled_for = run.number
     return matrix, 0, True

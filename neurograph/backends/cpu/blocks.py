@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Block:
     generation : int
         Of the targets, among those of the plan.
     count : int
-        Connections when the block was found.
+        Connections when they were last counted.
     base : int
         Where the matrix begins in the column of weights; `COPIED` where the connections do not stand like that.
     by_source : bool
@@ -59,7 +59,7 @@ class Block:
     holes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     hole_source: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     matrix: np.ndarray | None = None
-    filled_for: Any = None  # the pass whose weights the matrix holds
+    filled_for: int = -1  # number of the pass whose weights the matrix holds
 
     @property
     def cells(self) -> int:
@@ -68,8 +68,20 @@ class Block:
 
     @property
     def density(self) -> float:
-        """Share of the pairs that were connected when the block was found."""
+        """Share of the pairs that are connected."""
         return self.count / self.cells
+
+
+class Ends(NamedTuple):
+    """Neurons as ends of blocks: the number of the cluster of each, -1 for none, and its position there."""
+
+    cluster: np.ndarray
+    position: np.ndarray
+
+    @classmethod
+    def none(cls, n: int) -> Ends:
+        """No clusters among so many neuron slots."""
+        return cls(np.full(n, -1, np.int32), np.zeros(n, np.int32))
 
 
 class Rest:
@@ -117,6 +129,7 @@ class Blocks:
         self.plan = plan
         self.found: list[Block] = []
         self.considered: list[Block] = []  # pairs that are too sparse, for people to see
+        self.sources, self.targets = Ends.none(0), Ends.none(0)
         self.known = False
         self.edits = 0
         self._budget = 0
@@ -184,12 +197,14 @@ class Blocks:
 
     def of_targets(self, block: Block) -> tuple[np.ndarray, np.ndarray, int]:
         """What tells a block's targets: the cluster of each neuron, its position there, and the block's cluster."""
-        return self.target_cluster, self.target_position, block.target_cluster
+        return self.targets.cluster, self.targets.position, block.target_cluster
 
     def __str__(self) -> str:
         blocks = sorted([*self.found, *self.considered], key=lambda b: (b.generation, b.sources[0]))
         if not blocks:
             return ""
+        for block in blocks:
+            self._count(block)
         lines = [f"{'into':>10}  {'sources':>9}  {'targets':>11}  {'density':>15}  runs as"]
         for block in blocks:
             how = "sparse rows"
@@ -210,9 +225,8 @@ class Blocks:
         self.found, self.considered, self.known = [], [], True
         graph.journal.take()
         self._budget = max(SIDE, len(graph.connections) // PATIENCE)
-        model = costs.model(graph.dtype)
-        clusters = self._clusters(model.least)
-        pairs = self._pairs(clusters, model.least) if len(clusters) <= CLUSTERS else []
+        clusters = self._clusters()
+        pairs = self._pairs(clusters) if len(clusters) <= CLUSTERS else []
         if not pairs:
             return
         self._number(clusters, pairs)
@@ -220,29 +234,35 @@ class Blocks:
             counts = np.zeros(self._n_targets, np.int64)
             sources = clusters[s][1]
             start, length, other, _ = graph.outgoing.rows
-            dense.count_pairs(sources, start, length, other, self.target_cluster, counts)
-            for _, t in (pair for pair in pairs if pair[0] == s):
-                generation, targets = clusters[t]
+            dense.count_pairs(sources, start, length, other, self.targets.cluster, counts)
+            for t in (t for first, t in pairs if first == s):
+                generation, targets = clusters[t][0], self._targets_of(clusters[t][1])
+                number = int(self.targets.cluster[targets[0]])
                 block = Block(
-                    sources, targets, int(self.source_cluster[sources[0]]), int(self.target_cluster[targets[0]]),
-                    generation, int(counts[self.target_cluster[targets[0]]]), constant=clusters[s][0] < 0,
+                    sources, targets, int(self.sources.cluster[sources[0]]), number, generation, int(counts[number]),
+                    constant=clusters[s][0] < 0,
                 )  # fmt: skip
-                limit = model.crossover(len(sources), len(targets))
+                if block.density < costs.FLOOR:
+                    continue
+                limit = costs.costs(graph.dtype).crossover(len(sources), len(targets))
                 if (generation, sources[0], targets[0]) in dense_before:
                     limit *= LOYALTY
-                if block.density >= limit:
-                    self.found.append(block)
-                elif block.density >= limit / 4:
-                    self.considered.append(block)
+                (self.found if limit <= block.density else self.considered).append(block)
         self.found.sort(key=lambda b: (b.generation, b.targets[0], b.sources[0]))
         if self.found:
             self._lay_out()
 
-    def _clusters(self, least: float) -> list[tuple[int, np.ndarray]]:
+    def _count(self, block: Block) -> None:
+        counts = np.zeros(self._n_targets, np.int64)
+        start, length, other, _ = self.plan.graph.outgoing.rows
+        dense.count_pairs(block.sources, start, length, other, self.targets.cluster, counts)
+        block.count = int(counts[block.target_cluster])
+
+    def _clusters(self) -> list[tuple[int, np.ndarray]]:
         """(generation, slots) of neurons of one home and generation, if they are many; inputs have generation -1."""
         plan, graph = self.plan, self.plan.graph
         n = graph.neurons.size
-        reach = int(least * SIDE)
+        reach = int(costs.FLOOR * SIDE)
         rich = np.maximum(graph.incoming.length[:n], graph.outgoing.length[:n]) >= max(reach, 1)
         slots = np.concatenate([plan.inputs, plan.rows]).astype(np.int64)
         widths = np.concatenate([[len(plan.inputs)], np.diff(plan.offsets)])
@@ -263,7 +283,7 @@ class Blocks:
         simple = (neurons["aggregation"][slots] == SUM) & (neurons["time_constant"][slots] == 1)
         return slots[simple]
 
-    def _pairs(self, clusters: list[tuple[int, np.ndarray]], least: float) -> list[tuple[int, int]]:
+    def _pairs(self, clusters: list[tuple[int, np.ndarray]]) -> list[tuple[int, int]]:
         """Pairs of clusters that have enough connections at their ends."""
         graph = self.plan.graph
         targets = [self._targets_of(slots) if g >= 0 else slots[:0] for g, slots in clusters]
@@ -272,7 +292,7 @@ class Blocks:
         size = np.array([len(slots) for _, slots in clusters], np.float64)
         width = np.array([len(slots) for slots in targets], np.float64)
         generation = np.array([g for g, _ in clusters])
-        enough = np.minimum.outer(sent, reached) >= least * np.multiply.outer(size, width)
+        enough = np.minimum.outer(sent, reached) >= costs.FLOOR * np.multiply.outer(size, width)
         enough &= generation[:, None] < generation[None, :]
         enough &= width[None, :] >= SIDE
         sources, found = np.nonzero(enough)
@@ -281,16 +301,14 @@ class Blocks:
     def _number(self, clusters: list[tuple[int, np.ndarray]], pairs: list[tuple[int, int]]) -> None:
         """Give every neuron of a pair the number of its cluster and its position there."""
         n = self.plan.graph.neurons.size
-        for end in ("source", "target"):
-            setattr(self, f"{end}_cluster", np.full(n, -1, np.int32))
-            setattr(self, f"{end}_position", np.zeros(n, np.int32))
+        self.sources, self.targets = Ends.none(n), Ends.none(n)
         for i, s in enumerate(sorted({s for s, _ in pairs})):
             slots = clusters[s][1]
-            self.source_cluster[slots], self.source_position[slots] = i, np.arange(len(slots))
+            self.sources.cluster[slots], self.sources.position[slots] = i, np.arange(len(slots))
         self._n_targets = 0
         for j, t in enumerate(sorted({t for _, t in pairs})):
             slots = self._targets_of(clusters[t][1])
-            self.target_cluster[slots], self.target_position[slots] = j, np.arange(len(slots))
+            self.targets.cluster[slots], self.targets.position[slots] = j, np.arange(len(slots))
             self._n_targets += 1
 
     # -- laying them out -----------------------------------------------------------------------------------------------
@@ -303,12 +321,12 @@ class Blocks:
         for block in reversed(found):  # in the order of the backward pass
             block.first = block.source_cluster not in sent
             sent.add(block.source_cluster)
-        shape = int(self.source_cluster.max()) + 1, self._n_targets
+        shape = int(self.sources.cluster.max()) + 1, self._n_targets
         block_at = np.full(shape, -1, np.int64)
         for number, block in enumerate(found):
             block_at[block.source_cluster, block.target_cluster] = number
         self._where = (
-            self.source_cluster, self.source_position, self.target_cluster, self.target_position, block_at,
+            self.sources.cluster, self.sources.position, self.targets.cluster, self.targets.position, block_at,
             np.array([block.base for block in found], np.int64), np.array([block.by_source for block in found]),
             np.array([(len(block.sources), len(block.targets)) for block in found], np.int64),
         )  # fmt: skip
@@ -335,8 +353,8 @@ class Blocks:
         sample = block.sources[np.linspace(0, S - 1, LOOKS).astype(np.int64)]
         places = np.concatenate([np.arange(start[r], start[r] + min(length[r], 8)) for r in sample])
         source = np.repeat(sample, np.minimum(length[sample], 8))
-        inside = self.target_cluster[other[places]] == block.target_cluster
-        i, j = self.source_position[source[inside]], self.target_position[other[places[inside]]]
+        inside = self.targets.cluster[other[places]] == block.target_cluster
+        i, j = self.sources.position[source[inside]], self.targets.position[other[places[inside]]]
         if not len(i):
             return
         i, j = i.astype(np.int64), j.astype(np.int64)
@@ -346,7 +364,7 @@ class Blocks:
             base = int(bases[votes.argmax()])
             if 2 * votes.max() <= len(i) or base < 0 or base + block.cells > graph.connections.size:
                 continue
-            where = self.target_cluster, self.target_position, block.target_cluster, base, by_source
+            where = self.targets.cluster, self.targets.position, block.target_cluster, base, by_source
             right = dense.count_in_place(block.sources, *rows, *where, T)
             if right * AIR < block.cells * (AIR - 1):
                 continue
@@ -417,9 +435,9 @@ class Blocks:
         touched = sources[self.has_targets[sources]]
         for block in self.found:
             if block.base != COPIED:
-                members = touched[self.source_cluster[touched] == block.source_cluster]
+                members = touched[self.sources.cluster[touched] == block.source_cluster]
                 if len(members):
-                    self._find_holes(block, self.source_position[members].astype(np.int64))
+                    self._find_holes(block, self.sources.position[members].astype(np.int64))
         entries = self.incoming.used + self.outgoing.used
         if entries > 4096 + 2 * (int(self.incoming.length.sum()) + int(self.outgoing.length.sum())):
             self.incoming.used = self.outgoing.used = 0

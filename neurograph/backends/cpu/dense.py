@@ -4,9 +4,9 @@ A block joins S sources with T targets. Its weights are a matrix in memory, sour
 j]``) or target after target (``weight[base + j * S + i]``), either the column of the connections itself or a copy. BLAS
 counts by columns, so the activations of a few panels side by side, ``X[i * m + lane]``, are an m by S matrix to it.
 
-Each product is cut into shares of a fixed width, whatever the number of threads, and each share is one call of BLAS on
-one thread; so the results do not depend on the number of threads. The address of BLAS comes as an argument, because
-numba's disk cache outlives the process in which it is valid.
+Each product is cut into as many shares as the machine has processors, whatever the number of threads, and each share is
+one call of BLAS on one thread; so the results do not depend on the number of threads. The address of BLAS comes as an
+argument, because numba's disk cache outlives the process in which it is valid.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ from ...jit import njit
 jit = partial(njit, nogil=True, error_model="numpy")
 parallel_jit = partial(jit, parallel=True)
 
-SHARE = 128  # rows of a matrix that one call of BLAS computes
+LEAST = 64  # rows of a matrix that one call of BLAS computes at least
 TOGETHER = 512  # samples whose panels stand side by side
 JOINED = 32  # rows that a thread copies at a time
 FILLED = 16  # sources whose connections a thread copies at a time
@@ -71,7 +71,9 @@ def _gemm_twin(address, flip_a, flip_b, m, n, k, a, a_from, lda, b, b_from, ldb,
     scalar = ctypes.c_float if a.dtype == np.float32 else ctypes.c_double
     letters = [ctypes.c_char(b"T" if flag else b"N") for flag in (flip_a, flip_b)]
     sizes = {name: ctypes.c_int(value) for name, value in zip("mnkabc", (m, n, k, lda, ldb, ldc), strict=True)}
-    starts = [ctypes.c_void_p(x.ctypes.data + first * x.itemsize) for x, first in ((a, a_from), (b, b_from), (c, c_from))]
+    starts = [
+        ctypes.c_void_p(x.ctypes.data + first * x.itemsize) for x, first in ((a, a_from), (b, b_from), (c, c_from))
+    ]
     one, beta = scalar(1), scalar(1 if add else 0)
     at = ctypes.byref
     function(
@@ -127,6 +129,12 @@ def together(panels):
     return max(np.int64(1), TOGETHER // np.int64(panels.shape[2]))
 
 
+@jit
+def width(count, shares):
+    """Rows of each of so many shares, a whole number of vector registers."""
+    return max(np.int64(LEAST), (count + 16 * shares - 1) // (16 * shares) * 16)
+
+
 # -- forward -----------------------------------------------------------------------------------------------------------
 
 
@@ -140,12 +148,11 @@ def _forward_share(address, m, S, T, X, weight, base, by_source, sums, sums_from
 
 
 @parallel_jit
-def _forward_shares(address, m, S, T, X, weight, base, by_source, sums, sums_from, add):
-    for share in numba.prange((T + SHARE - 1) // SHARE):
-        begin = np.int64(share) * SHARE
-        _forward_share(
-            address, m, S, T, X, weight, base, by_source, sums, sums_from, add, begin, min(begin + SHARE, T)
-        )
+def _forward_shares(address, m, S, T, X, weight, base, by_source, sums, sums_from, add, wide):
+    for share in numba.prange((T + wide - 1) // wide):
+        begin = np.int64(share) * wide
+        end = min(begin + wide, T)
+        _forward_share(address, m, S, T, X, weight, base, by_source, sums, sums_from, add, begin, end)
 
 
 @jit
@@ -164,9 +171,9 @@ def show(column, holes, kept):
 
 
 @jit
-def forward(threads, address, acts, sources, T, weight, base, by_source, holes, add, X, sums):
+def forward(threads, shares, address, acts, sources, T, weight, base, by_source, holes, add, X, sums):
     """``sums = acts W``, or added, for all panels: group after group of them, ``sums[group, target, lane]``."""
-    S, panels, step = np.int64(sources.shape[0]), np.int64(acts.shape[0]), together(acts)
+    S, panels, step, wide = np.int64(sources.shape[0]), np.int64(acts.shape[0]), together(acts), width(T, shares)
     kept = np.empty(holes.shape[0], weight.dtype)
     hide(weight, holes, kept)
     for first in range(np.int64(0), panels, step):
@@ -174,12 +181,11 @@ def forward(threads, address, acts, sources, T, weight, base, by_source, holes, 
         m, at = (last - first) * acts.shape[2], first * acts.shape[2] * T
         join(threads, acts, sources, first, last, X)
         if threads == 1:
-            for begin in range(np.int64(0), T, SHARE):
-                _forward_share(
-                    address, m, S, T, X, weight, base, by_source, sums, at, add, begin, min(begin + SHARE, T)
-                )
+            for begin in range(np.int64(0), T, wide):
+                end = min(begin + wide, T)
+                _forward_share(address, m, S, T, X, weight, base, by_source, sums, at, add, begin, end)
         else:
-            _forward_shares(address, m, S, T, X, weight, base, by_source, sums, at, add)
+            _forward_shares(address, m, S, T, X, weight, base, by_source, sums, at, add, wide)
     show(weight, holes, kept)
 
 
@@ -206,10 +212,10 @@ def _delta_share(address, m, S, T, D, weight, base, by_source, Y, sources, first
 
 
 @parallel_jit
-def _delta_shares(address, m, S, T, D, weight, base, by_source, Y, sources, first, last, add, delta):
-    for share in numba.prange((S + SHARE - 1) // SHARE):
-        begin = np.int64(share) * SHARE
-        end = min(begin + SHARE, S)
+def _delta_shares(address, m, S, T, D, weight, base, by_source, Y, sources, first, last, add, delta, wide):
+    for share in numba.prange((S + wide - 1) // wide):
+        begin = np.int64(share) * wide
+        end = min(begin + wide, S)
         _delta_share(address, m, S, T, D, weight, base, by_source, Y, sources, first, last, add, delta, begin, end)
 
 
@@ -220,17 +226,17 @@ def _grad_share(address, m, rows, A, B, grad, base, add, begin, end):
 
 
 @parallel_jit
-def _grad_shares(address, m, rows, columns, A, B, grad, base, add):
-    for share in numba.prange((columns + SHARE - 1) // SHARE):
-        begin = np.int64(share) * SHARE
-        _grad_share(address, m, rows, A, B, grad, base, add, begin, min(begin + SHARE, columns))
+def _grad_shares(address, m, rows, columns, A, B, grad, base, add, wide):
+    for share in numba.prange((columns + wide - 1) // wide):
+        begin = np.int64(share) * wide
+        _grad_share(address, m, rows, A, B, grad, base, add, begin, min(begin + wide, columns))
 
 
 @jit
-def backward_delta(threads, address, delta, sources, targets, weight, base, by_source, holes, add, D, Y):
+def backward_delta(threads, shares, address, delta, sources, targets, weight, base, by_source, holes, add, D, Y):
     """What the targets' deltas send back to the rows of the sources in ``delta``, written or added."""
     S, T = np.int64(sources.shape[0]), np.int64(targets.shape[0])
-    panels, step = np.int64(delta.shape[0]), together(delta)
+    panels, step, wide = np.int64(delta.shape[0]), together(delta), width(S, shares)
     kept = np.empty(holes.shape[0], weight.dtype)
     hide(weight, holes, kept)
     for first in range(np.int64(0), panels, step):
@@ -238,21 +244,21 @@ def backward_delta(threads, address, delta, sources, targets, weight, base, by_s
         m = (last - first) * delta.shape[2]
         join(threads, delta, targets, first, last, D)
         if threads == 1:
-            for begin in range(np.int64(0), S, SHARE):
-                end = min(begin + SHARE, S)
+            for begin in range(np.int64(0), S, wide):
+                end = min(begin + wide, S)
                 _delta_share(
                     address, m, S, T, D, weight, base, by_source, Y, sources, first, last, add, delta, begin, end
                 )
         else:
-            _delta_shares(address, m, S, T, D, weight, base, by_source, Y, sources, first, last, add, delta)
+            _delta_shares(address, m, S, T, D, weight, base, by_source, Y, sources, first, last, add, delta, wide)
     show(weight, holes, kept)
 
 
 @jit
-def backward_grad(threads, address, acts, delta, sources, targets, grad, base, by_source, holes, add, X, D):
+def backward_grad(threads, shares, address, acts, delta, sources, targets, grad, base, by_source, holes, add, X, D):
     """The gradients of a block's weights, written or added, in a matrix like theirs."""
     S, T = np.int64(sources.shape[0]), np.int64(targets.shape[0])
-    panels, step = np.int64(acts.shape[0]), together(acts)
+    panels, step, wide = np.int64(acts.shape[0]), together(acts), width(S if by_source else T, shares)
     kept = np.empty(holes.shape[0], grad.dtype)
     hide(grad, holes, kept)
     for first in range(np.int64(0), panels, step):
@@ -262,11 +268,11 @@ def backward_grad(threads, address, acts, delta, sources, targets, grad, base, b
         join(threads, delta, targets, first, last, D)
         A, B, rows, columns = (D, X, T, S) if by_source else (X, D, S, T)
         if threads == 1:
-            for begin in range(np.int64(0), columns, SHARE):
-                end = min(begin + SHARE, columns)
+            for begin in range(np.int64(0), columns, wide):
+                end = min(begin + wide, columns)
                 _grad_share(address, m, rows, A, B, grad, base, add or first > 0, begin, end)
         else:
-            _grad_shares(address, m, rows, columns, A, B, grad, base, add or first > 0)
+            _grad_shares(address, m, rows, columns, A, B, grad, base, add or first > 0, wide)
     show(grad, holes, kept)
 
 
@@ -386,7 +392,9 @@ def find_holes(members, sources, start, length, other, slot, cluster, position, 
 
 
 @jit
-def _inside(s, t, c, source_cluster, source_position, target_cluster, target_position, block_at, base, by_source, sizes):
+def _inside(
+    s, t, c, source_cluster, source_position, target_cluster, target_position, block_at, base, by_source, sizes
+):
     if source_cluster[s] < 0 or target_cluster[t] < 0:
         return False
     b = block_at[source_cluster[s], target_cluster[t]]

@@ -1094,8 +1094,8 @@ def clear(window, first, last):
 @jit
 def backward(
     order, offsets, work, inputs, input_work, threads, steps, history, n, n_special, columns, add, constant_state,
-    begun, start, length, other, slot, delay, fan_in, weight, grad, activation, parameter, aggregation, bias, bias_grad, rate,
-    special, output, by_output, acts, z, kept, delta, delta_special,
+    begun, start, length, other, slot, delay, fan_in, weight, grad, activation, parameter, aggregation, bias, bias_grad,
+    rate, special, output, by_output, acts, z, kept, delta, delta_special,
 ):  # fmt: skip
     """Walk the steps from the last to the first, in each the generations likewise, then the inputs.
 
