@@ -154,7 +154,7 @@ class Blocks:
             if self._budget < 0:
                 self._survey()
             elif self.found:
-                self._patch(np.unique(edited.sources), np.unique(edited.targets))
+                self._patch(_distinct(edited.sources), _distinct(edited.targets))
         self.edits = graph.edits
         return bool(self.found)
 
@@ -383,9 +383,12 @@ class Blocks:
         new = holes[:count].copy()
         offset = new - block.base
         source = offset // T if block.by_source else offset % len(block.sources)
-        kept = ~np.isin(block.hole_source, members)
-        block.holes = np.concatenate([block.holes[kept], new])
-        block.hole_source = np.concatenate([block.hole_source[kept], source])
+        if len(block.holes):  # one member, as mostly, is found by comparing
+            one = len(members) == 1
+            kept = block.hole_source != members[0] if one else ~np.isin(block.hole_source, members)
+            new = np.concatenate([block.holes[kept], new])
+            source = np.concatenate([block.hole_source[kept], source])
+        block.holes, block.hole_source = new, source
 
     def _cut_into_runs(self) -> None:
         """Which neurons of each generation run with the blocks, and which with the row loops alone."""
@@ -443,3 +446,7 @@ class Blocks:
             self.incoming.used = self.outgoing.used = 0
             touched, targets = np.flatnonzero(self.has_targets), np.flatnonzero(self.has_sources)
         self._write_rest(touched, targets[self.has_sources[targets]])
+
+
+def _distinct(slots: np.ndarray) -> np.ndarray:
+    return np.unique(slots) if len(slots) > 1 else slots
