@@ -119,10 +119,11 @@ class Plan:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the plan: its own arrays and the rows and columns that it shares with the graph."""
+        """Bytes of the plan: its own arrays, what backends keep, and the rows that it shares with the graph."""
         own = (self.rows, self.offsets, self.inputs, self.outputs, self.incoming_work, self.outgoing_work)
         shared = (self.graph.incoming, self.graph.outgoing)
-        return sum(a.nbytes for a in (*own, self.input_work, self.special)) + sum(rows.nbytes for rows in shared)
+        arrays = (*own, self.input_work, self.special, *shared, *self.layouts.values())
+        return sum(a.nbytes for a in arrays)
 
     def __str__(self) -> str:
         graph = self.graph

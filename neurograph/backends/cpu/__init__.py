@@ -323,7 +323,7 @@ def backward(
                 run.rate, plan.special, output, by_output, acts, z, run.buffer("kept"), delta, special,
             )  # fmt: skip
 
-        if run.blocks is None:
+        if run.blocks is None or not run.blocks.refresh():
             run._first_delta = run_rows(plan.rows, plan.offsets, plan.outgoing_work, inputs, input_work)
         else:
             with blas.one_thread():

@@ -11,6 +11,7 @@ import numpy as np
 from ...functions.aggregations import AGGREGATIONS
 from ...plan import Plan
 from . import costs, dense
+from .buffers import zeros
 
 SIDE = 64  # sources and targets that a block has at least
 CLUSTERS = 1024  # sets of neurons from which too many pairs would have to be looked at
@@ -162,8 +163,6 @@ class Blocks:
         """Room for at least so many numbers; what it held is lost."""
         held = self._scratch.get(name)
         if held is None or len(held) < size:
-            from .buffers import zeros
-
             held = self._scratch[name] = zeros((size,), self.plan.graph.dtype)
         return held
 
@@ -190,8 +189,6 @@ class Blocks:
     def matrix(self, block: Block) -> np.ndarray:
         """Room for a copied block."""
         if block.matrix is None:
-            from .buffers import zeros
-
             block.matrix = zeros((block.cells,), self.plan.graph.dtype)
         return block.matrix
 

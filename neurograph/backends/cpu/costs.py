@@ -16,7 +16,6 @@ from typing import Any
 import llvmlite.binding
 import numba
 import numpy as np
-import scipy
 
 from ...locks import alone
 from . import blas, dense, kernels
@@ -89,6 +88,8 @@ def costs(dtype: np.dtype) -> Costs:
 
 def _key(dtype: np.dtype) -> str:
     """What the costs depend on."""
+    import scipy
+
     machine = llvmlite.binding.get_host_cpu_name(), os.cpu_count(), kernels.REGISTER_BYTES
     return " ".join(map(str, (*machine, numba.__version__, scipy.__version__, dtype)))
 
