@@ -52,5 +52,8 @@ class Journal:
         self._entries, self._count = [], 0
         if not known:
             return None
-        sources, targets = ([np.atleast_1d(e[end]) for e in entries] or [np.zeros(0, np.int64)] for end in (0, 1))
+        if all(isinstance(sources, int) for sources, _ in entries):  # which numpy takes at once
+            both = np.array(entries, np.int64).reshape(-1, 2)
+            return Edited(both[:, 0], both[:, 1])
+        sources, targets = ([np.atleast_1d(entry[end]) for entry in entries] for end in (0, 1))
         return Edited(np.concatenate(sources), np.concatenate(targets))

@@ -19,6 +19,8 @@ LOYALTY = 0.9  # share of the density at which a block becomes dense, below whic
 AIR = 32  # a matrix in the column may have one in so many places that are not its own
 LOOKS = 64  # connections that are asked where a block's matrix begins
 PATIENCE = 128  # edits, as a share of all connections, between two searches for blocks
+GAPS = 4096  # entries of the rest of rows that may lie idle
+FEW = 32  # edits that are faster to sort in Python than in numpy
 COPIED = -1  # the base of a block that is not a matrix in the column
 
 SUM = AGGREGATIONS["sum"]
@@ -58,7 +60,6 @@ class Block:
     first: bool = True
     constant: bool = False
     holes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    hole_source: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     matrix: np.ndarray | None = None
     filled_for: int = -1  # number of the pass whose weights the matrix holds
 
@@ -333,8 +334,23 @@ class Blocks:
             self.has_targets[block.sources] = True
             self.has_sources[block.targets] = True
         self.incoming, self.outgoing = Rest(graph.neurons.size), Rest(graph.neurons.size)
-        self._write_rest(np.flatnonzero(self.has_targets), np.flatnonzero(self.has_sources))
+        self._write_rest(
+            self._with_rest("source", graph.outgoing.length), self._with_rest("target", graph.incoming.length)
+        )
+        self._most_entries = GAPS + 2 * (self.incoming.used + self.outgoing.used)
         self._cut_into_runs()
+
+    def _with_rest(self, end: str, length: np.ndarray) -> np.ndarray:
+        """Neurons of the clusters that have connections which no block runs; a look at each costs more than a count."""
+        inside: dict[int, int] = {}
+        members: dict[int, np.ndarray] = {}
+        for block in self.found:
+            cluster = getattr(block, f"{end}_cluster")
+            members[cluster] = getattr(block, f"{end}s")
+            own = block.count if block.base == COPIED else block.cells - len(block.holes)
+            inside[cluster] = inside.get(cluster, 0) + own
+        rows = [slots for c, slots in members.items() if int(length[slots].sum()) != inside[c]]
+        return np.concatenate([*rows, np.zeros(0, np.int64)]).astype(np.int64)
 
     def _write_rest(self, sources: np.ndarray, targets: np.ndarray) -> None:
         graph = self.plan.graph
@@ -372,20 +388,11 @@ class Blocks:
 
     def _find_holes(self, block: Block, members: np.ndarray) -> None:
         """Look for the places among those of some sources, by position, that are not the block's."""
-        T = len(block.targets)
-        holes = np.empty(len(members) * T, np.int64)
+        T, before = len(block.targets), block.holes
+        holes = np.empty(len(members) * T + len(before), np.int64)
         where = *self.of_targets(block), block.base, block.by_source, T
-        rows = self.plan.graph.outgoing.rows
-        count = dense.find_holes(members, block.sources, *rows, *where, holes, np.empty(T, bool))
-        new = holes[:count].copy()
-        offset = new - block.base
-        source = offset // T if block.by_source else offset % len(block.sources)
-        if len(block.holes):  # one member, as mostly, is found by comparing
-            one = len(members) == 1
-            kept = block.hole_source != members[0] if one else ~np.isin(block.hole_source, members)
-            new = np.concatenate([block.holes[kept], new])
-            source = np.concatenate([block.hole_source[kept], source])
-        block.holes, block.hole_source = new, source
+        count = dense.find_holes(members, block.sources, *self.plan.graph.outgoing.rows, *where, before, holes)
+        block.holes = holes[:count] if len(members) == 1 else holes[:count].copy()
 
     def _cut_into_runs(self) -> None:
         """Which neurons of each generation run with the blocks, and which with the row loops alone."""
@@ -438,12 +445,14 @@ class Blocks:
                 members = touched[self.sources.cluster[touched] == block.source_cluster]
                 if len(members):
                     self._find_holes(block, self.sources.position[members].astype(np.int64))
-        entries = self.incoming.used + self.outgoing.used
-        if entries > 4096 + 2 * (int(self.incoming.length.sum()) + int(self.outgoing.length.sum())):
+        if self.incoming.used + self.outgoing.used > self._most_entries:  # rows that were written anew leave gaps
             self.incoming.used = self.outgoing.used = 0
             touched, targets = np.flatnonzero(self.has_targets), np.flatnonzero(self.has_sources)
+            self._write_rest(touched, targets)
+            self._most_entries = GAPS + 2 * (self.incoming.used + self.outgoing.used)
+            return
         self._write_rest(touched, targets[self.has_sources[targets]])
 
 
 def _distinct(slots: np.ndarray) -> np.ndarray:
-    return np.unique(slots) if len(slots) > 1 else slots
+    return np.unique(slots) if len(slots) > FEW else np.array(sorted(set(slots.tolist())), np.int64)

@@ -369,12 +369,19 @@ def count_in_place(sources, start, length, other, slot, cluster, position, of, b
 
 
 @jit
-def find_holes(members, sources, start, length, other, slot, cluster, position, of, base, by_source, T, holes, used):
-    """Fill ``holes`` with the places in a block's matrix, of source numbers ``members``, that are not its own.
+def find_holes(members, sources, start, length, other, slot, cluster, position, of, base, by_source, T, before, holes):
+    """Fill ``holes`` with the places in a block's matrix that are not its own, and return how many there are.
 
-    ``used`` has an entry for each target. Returns how many there are.
+    Those ``before`` stay what they are, but for the sources of numbers ``members``, which are looked at anew.
     """
     S, count = np.int64(sources.shape[0]), 0
+    looked, used = np.zeros(S, np.bool_), np.zeros(T, np.bool_)
+    for i in members:
+        looked[i] = True
+    for hole in before:
+        if not looked[(hole - base) // T if by_source else (hole - base) % S]:
+            holes[count] = hole
+            count += 1
     for i in members:
         used[:] = False
         r = sources[i]
@@ -392,55 +399,31 @@ def find_holes(members, sources, start, length, other, slot, cluster, position, 
 
 
 @jit
-def _inside(
-    s, t, c, source_cluster, source_position, target_cluster, target_position, block_at, base, by_source, sizes
-):
-    if source_cluster[s] < 0 or target_cluster[t] < 0:
-        return False
-    b = block_at[source_cluster[s], target_cluster[t]]
-    if b < 0:
-        return False
-    if base[b] < 0:
-        return True
-    i, j = source_position[s], target_position[t]
-    return c == base[b] + (i * sizes[b, 1] + j if by_source[b] else j * sizes[b, 0] + i)
-
-
-@jit
-def leftover(
-    row, by_target, start, length, other, slot, source_cluster, source_position, target_cluster, target_position,
-    block_at, base, by_source, sizes, out_other, out_slot, at,
-):  # fmt: skip
-    """Write the connections of one row that no block runs, beginning at entry ``at``; returns how many there are.
-
-    What does not fit is counted only.
-    """
-    count = 0
-    for k in range(start[row], start[row] + length[row]):
-        end, c = np.int64(other[k]), np.int64(slot[k])
-        s, t = (end, row) if by_target else (row, end)
-        if not _inside(
-            s, t, c, source_cluster, source_position, target_cluster, target_position, block_at, base, by_source, sizes
-        ):
-            if at + count < out_other.shape[0]:
-                out_other[at + count] = end
-                out_slot[at + count] = c
-            count += 1
-    return count
-
-
-@jit
 def leftovers(
     rows, by_target, start, length, other, slot, source_cluster, source_position, target_cluster, target_position,
     block_at, base, by_source, sizes, out_start, out_length, out_other, out_slot, at,
 ):  # fmt: skip
-    """`leftover` of several rows, one after the other; returns where the last one ends."""
+    """Write the connections of some rows that no block runs, beginning at entry ``at``; returns where they end.
+
+    What does not fit is counted only. All in one function: numba hands over an array as seven numbers.
+    """
     for row in rows:
-        count = leftover(
-            np.int64(row), by_target, start, length, other, slot, source_cluster, source_position, target_cluster,
-            target_position, block_at, base, by_source, sizes, out_other, out_slot, at,
-        )  # fmt: skip
-        out_start[row] = at
-        out_length[row] = count
-        at += count
+        first = at
+        for k in range(start[row], start[row] + length[row]):
+            end = np.int64(other[k])
+            s, t = (end, np.int64(row)) if by_target else (np.int64(row), end)
+            outside = True
+            if source_cluster[np.uint64(s)] >= 0 and target_cluster[np.uint64(t)] >= 0:
+                b = block_at[source_cluster[np.uint64(s)], target_cluster[np.uint64(t)]]
+                if b >= 0:
+                    i, j = source_position[np.uint64(s)], target_position[np.uint64(t)]
+                    place = base[b] + (i * sizes[b, 1] + j if by_source[b] else j * sizes[b, 0] + i)
+                    outside = base[b] >= 0 and slot[k] != place
+            if outside:
+                if at < out_other.shape[0]:
+                    out_other[at] = other[k]
+                    out_slot[at] = slot[k]
+                at += 1
+        out_start[row] = first
+        out_length[row] = at - first
     return at
