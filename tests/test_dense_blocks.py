@@ -99,6 +99,40 @@ def test_as_torch():
         np.testing.assert_allclose(matrix_of(net, sources, targets, grad), theirs, rtol=1e-9, atol=1e-14)
 
 
+def test_a_matrix_target_after_target():
+    """Few connections beside those that are there get their slots in the order of the call."""
+    net = ng.Network(seed=0)
+    x = net.add_inputs(160)
+    a, b = net.add_neurons(300), net.add_neurons(70, activation="tanh")
+    y = net.add_outputs(5)
+    net.connect(x, a)
+    net.connect(a, y)
+    net.connect(x, b, density=0.9)
+    net.connect(b, y)
+    net.connect(a, b, density=0.02)
+    assert_like_reference(net)
+    more = net.add_neurons(64)
+    net.connect(a, y, density=0.5)
+    few = net.add_neurons(64, activation="tanh")
+    net.connect(more, few)
+    net.connect(x, more)
+    net.connect(few, y)
+    assert_like_reference(net, 130)
+    assert {(block.base >= 0, block.by_source) for block in net.plan.layouts["cpu"].found} >= {
+        (True, True),
+        (True, False),
+    }
+    net.connections[np.arange(0, net.n_connections, 997)].remove()
+    assert_like_reference(net, 130)
+
+
+def test_a_deep_dense_network_predicts_by_blocks():
+    net = ng.topologies.layered([64] * 12 + [3], seed=0, dtype="float64")
+    X, _ = data(net, 3000)
+    expected = np.concatenate([net.predict(X[i : i + 50]) for i in range(0, 3000, 50)])
+    np.testing.assert_allclose(net.predict(X), expected, rtol=1e-9, atol=1e-12)
+
+
 def thin(net, density, seed=0):
     """Prune to a density between all layers."""
     rng = np.random.default_rng(seed)

@@ -14,7 +14,7 @@ from ...locks import ALONE
 from ...plan import MEAN, Plan
 from ..state import State
 from . import blas, blocked, kernels, sparse, threads
-from .blocks import Blocks
+from .blocks import Blocks, blocks_of
 from .buffers import zeros
 from .losses import LOSSES
 from .stream import stream
@@ -160,13 +160,6 @@ def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
     if (blocks := blocks_of(plan)).refresh():
         numbers += sum(blocks.scratch_sizes(shapes["acts"][0] * shapes["acts"][2]).values())
     return numbers * plan.graph.dtype.itemsize
-
-
-def blocks_of(plan: Plan) -> Blocks:
-    """The dense blocks of a plan."""
-    if "cpu" not in plan.layouts:
-        plan.layouts["cpu"] = Blocks(plan)
-    return plan.layouts["cpu"]
 
 
 def prepare(plan: Plan) -> None:

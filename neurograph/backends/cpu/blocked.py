@@ -99,8 +99,10 @@ def backward(
                         graph.connections["grad"], add, grad, len(block.targets),
                     )  # fmt: skip
     none = nobody, no_work, no_work
-    run_rows(*none, blocks.block_inputs, blocks.block_input_work, False, rest)
-    run_rows(*none, blocks.plain_inputs, blocks.plain_input_work)
+    if blocks.outgoing.used:
+        run_rows(*none, blocks.block_inputs, blocks.block_input_work, False, rest)
+    if len(blocks.plain_inputs):
+        run_rows(*none, blocks.plain_inputs, blocks.plain_input_work)
 
 
 def _weights(blocks: Blocks, block: Block, run: Any, threads: int) -> tuple[np.ndarray, int, bool]:

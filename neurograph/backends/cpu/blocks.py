@@ -160,6 +160,11 @@ class Blocks:
         self.edits = graph.edits
         return bool(self.found)
 
+    @property
+    def run_most(self) -> bool:
+        """Whether most connections are in blocks."""
+        return 2 * sum(block.count for block in self.found) > len(self.plan.graph.connections)
+
     def scratch(self, name: str, size: int) -> np.ndarray:
         """Room for at least so many numbers; what it held is lost."""
         held = self._scratch.get(name)
@@ -242,7 +247,8 @@ class Blocks:
                 )  # fmt: skip
                 if block.density < costs.FLOOR:
                     continue
-                limit = costs.costs(graph.dtype).crossover(len(sources), len(targets))
+                copied = block.count * AIR < block.cells * (AIR - 1)
+                limit = costs.costs(graph.dtype).crossover(len(sources), len(targets), copied)
                 if (generation, sources[0], targets[0]) in dense_before:
                     limit *= LOYALTY
                 (self.found if limit <= block.density else self.considered).append(block)
@@ -452,6 +458,13 @@ class Blocks:
             self._most_entries = GAPS + 2 * (self.incoming.used + self.outgoing.used)
             return
         self._write_rest(touched, targets[self.has_sources[targets]])
+
+
+def blocks_of(plan: Plan) -> Blocks:
+    """The dense blocks of a plan."""
+    if "cpu" not in plan.layouts:
+        plan.layouts["cpu"] = Blocks(plan)
+    return plan.layouts["cpu"]
 
 
 def _distinct(slots: np.ndarray) -> np.ndarray:

@@ -54,10 +54,10 @@ class Costs:
     copied: float
     called: float
 
-    def crossover(self, sources: int, targets: int) -> float:
+    def crossover(self, sources: int, targets: int, copied: bool = True) -> float:
         """Density from which a block of so many neurons is run by BLAS, above 1 if it never pays."""
         by_block = self.dense * SAMPLES + self.called / (sources * targets)
-        by_rows = self.sparse * SAMPLES - self.copied
+        by_rows = self.sparse * SAMPLES - (self.copied if copied else 0)
         if by_rows <= 0:
             return 2.0
         return max(FLOOR, np.ceil(by_block / by_rows / STEP - 1e-9) * STEP)
