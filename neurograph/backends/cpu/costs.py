@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -45,8 +46,8 @@ class Costs:
     Examples
     --------
     >>> costs = Costs(sparse=0.1, dense=0.05, copied=4.0, called=20_000)
-    >>> round(costs.crossover(1024, 1024), 2), round(costs.crossover(64, 64), 2), costs.crossover(8, 8) > 1
-    (0.75, 0.9, True)
+    >>> round(costs.crossover(1024, 1024), 2), round(costs.crossover(96, 96), 2), costs.crossover(64, 64) > 1
+    (0.75, 0.95, True)
     """
 
     sparse: float
@@ -60,7 +61,7 @@ class Costs:
         by_rows = self.sparse * SAMPLES - (self.copied if copied else 0)
         if by_rows <= 0:
             return 2.0
-        return max(FLOOR, np.ceil(by_block / by_rows / STEP - 1e-9) * STEP)
+        return max(FLOOR, round(by_block / by_rows / STEP) * STEP)
 
 
 # Where numba's compiler is switched off a measurement would tell nothing: those of a processor of 2022.
@@ -90,8 +91,12 @@ def _key(dtype: np.dtype) -> str:
     """What the costs depend on."""
     import scipy
 
+    code = 0
+    for module in (kernels, dense):  # as numba compiles them anew when they change
+        with suppress(OSError):
+            code = zlib.crc32(Path(module.__file__).read_bytes(), code)
     machine = llvmlite.binding.get_host_cpu_name(), os.cpu_count(), kernels.REGISTER_BYTES
-    return " ".join(map(str, (*machine, numba.__version__, scipy.__version__, dtype)))
+    return " ".join(map(str, (*machine, numba.__version__, scipy.__version__, code, dtype)))
 
 
 def _folders() -> list[Path]:
@@ -144,6 +149,8 @@ def measure(dtype: np.dtype) -> Costs:
     work = np.arange(SIDE + 1) * np.int64(SIDE + 1)
     offsets, order, nowhere = np.array([0, SIDE]), targets.astype(np.int32), np.zeros(0, np.int64)
     byte, real = (np.zeros(n, kind) for kind in (np.int8, dtype))
+    both, nobody = np.arange(n, dtype=np.int32), order[:0]
+    work_of_both = np.concatenate([work, work[-1] + np.arange(1, SIDE + 1)])
     special, delay = np.full(n, -1, np.int32), np.zeros(count, np.int16)
     kept, rate = np.zeros((panels, 0, 4, lanes), dtype), np.zeros(0, dtype)
     by_output = np.zeros((panels, 0, lanes), dtype)
@@ -160,9 +167,9 @@ def measure(dtype: np.dtype) -> Costs:
 
     def backward_rows() -> None:
         kernels.backward(
-            order, offsets, work, sources.astype(np.int32), work, 1, 1, 0, n, 0, 0, False, False, False, *outgoing,
-            delay, length, weight, grad, byte, real, byte, real, real, rate, special, special, by_output, acts, acts,
-            kept, delta, delta[:, :0],
+            both, np.array([0, SIDE, n]), work_of_both, nobody, work[:1], 1, 1, 0, n, 0, 0, False, False, False,
+            *outgoing, delay, length, weight, grad, byte, real, byte, real, real, rate, special, special, by_output,
+            acts, acts, kept, delta, delta[:, :0],
         )  # fmt: skip
 
     def forward_block(edge: int = SIDE) -> None:
@@ -186,10 +193,8 @@ def measure(dtype: np.dtype) -> Costs:
         by_block = _least(forward_block) + _least(delta_of_block) + _least(grad_of_block)
         small = sum(_least(partial(run, 1)) for run in (forward_block, delta_of_block, grad_of_block))
         copied = _least(copy)
-    # Sources that are no inputs have deltas too: twice the work of their gradients alone.
-    sparse = by_rows[0] + 2 * by_rows[1]
     cells = count * panels * lanes
-    return Costs(sparse / cells, max(by_block - small, 1.0) / cells, copied / count, small)
+    return Costs(sum(by_rows) / cells, max(by_block - small, 1.0) / cells, copied / count, small)
 
 
 def _least(function: Callable[[], None]) -> float:
