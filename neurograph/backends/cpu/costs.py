@@ -94,7 +94,7 @@ def _key(dtype: np.dtype) -> str:
     code = 0
     for module in (kernels, dense):  # as numba compiles them anew when they change
         with suppress(OSError):
-            code = zlib.crc32(Path(module.__file__).read_bytes(), code)
+            code = zlib.crc32(Path(str(module.__file__)).read_bytes(), code)
     machine = llvmlite.binding.get_host_cpu_name(), os.cpu_count(), kernels.REGISTER_BYTES
     return " ".join(map(str, (*machine, numba.__version__, scipy.__version__, code, dtype)))
 
