@@ -612,8 +612,10 @@ class Network:
     @property
     @alone
     def plan(self) -> Plan:
-        """What a backend runs; print it to see generations, widths and bytes."""
-        return self._lowered()
+        """What a backend runs; print it to see generations, widths, dense blocks and bytes."""
+        plan = self._lowered()
+        self.backend.prepare(plan)
+        return plan
 
     def _lowered(self) -> Plan:
         schedule = self._scheduled()
@@ -626,7 +628,11 @@ class Network:
     @property
     def remembers(self) -> bool:
         """Whether a step depends on earlier ones, through delays or time constants: X then needs a time axis."""
-        return self.plan.history > 0
+        return self._history() > 0
+
+    @alone
+    def _history(self) -> int:
+        return self._lowered().history
 
     def predict(
         self, X: Any, batch_size: int | None = None, *, state: State | None = None, return_state: bool = False

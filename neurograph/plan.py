@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -87,6 +87,7 @@ class Plan:
     has_mean: bool
     leaks: bool
     needs_preactivation: bool
+    layouts: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def stale(self) -> bool:
@@ -118,10 +119,11 @@ class Plan:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the plan: its own arrays and the rows and columns that it shares with the graph."""
+        """Bytes of the plan: its own arrays, what backends keep, and the rows that it shares with the graph."""
         own = (self.rows, self.offsets, self.inputs, self.outputs, self.incoming_work, self.outgoing_work)
         shared = (self.graph.incoming, self.graph.outgoing)
-        return sum(a.nbytes for a in (*own, self.input_work, self.special)) + sum(rows.nbytes for rows in shared)
+        arrays = (*own, self.input_work, self.special, *shared, *self.layouts.values())
+        return sum(a.nbytes for a in arrays)
 
     def __str__(self) -> str:
         graph = self.graph
@@ -147,6 +149,7 @@ class Plan:
             kinds = [aggregations.name(int(code)) for code in np.unique(graph.neurons["aggregation"][slots])]
             mixed = "" if kinds == ["sum"] else f" of {', '.join(kinds)}"
             lines.append(f"{self.numbers[g]:>10}  {len(slots):>9}  {fan_in.sum():>11}  {span:>15}  {names}{mixed}")
+        lines += [text for layout in self.layouts.values() if (text := str(layout))]
         return "\n".join(lines)
 
 

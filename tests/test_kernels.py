@@ -23,12 +23,12 @@ def run_gather(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu):
 
 
 @njit
-def run_spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
-    return kernels.spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
+def run_spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu):
+    return kernels.spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu)
 
 
 @njit
-def run_grad_only(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
+def run_grad_only(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu):
     kernels.grad_only(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, first)
     return 0
 
@@ -57,11 +57,13 @@ def test_row_loops_equal_their_twins(dtype, batch, length, neighbours):
             kernels._gather_twin(weights, other, slots, 0, length, twin, 1, BASE, ROWS - 1, seed, relu)
             np.testing.assert_allclose(ours, twin, rtol=rtol, atol=rtol)
     for compiled, python in ((run_grad_only, kernels._grad_twin), (run_spread, kernels._spread_twin)):
-        for first, relu in product((True, False), repeat=2):
+        for first, begun, relu in product((True, False), repeat=3):
             results = []
             for run in (compiled, python):
                 grad, deltas = np.ones(30, dtype), delta.copy()
-                total = run(weight, grad, other, slot, 0, length, acts, deltas, 1, 2, BASE, ROWS - 1, first, relu)
+                total = run(
+                    weight, grad, other, slot, 0, length, acts, deltas, 1, 2, BASE, ROWS - 1, first, begun, relu
+                )
                 results.append((grad, deltas, 0 if total is None else total))
             for ours, twin in zip(*results, strict=True):
                 np.testing.assert_allclose(ours, twin, rtol=rtol, atol=rtol)

@@ -60,6 +60,10 @@ class Pass:
         return self.delta[0, slot].copy()
 
 
+def prepare(plan: Plan) -> None:
+    """There is nothing to decide before the first pass."""
+
+
 def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
     """Bytes that a pass takes, with its gradients if they are to ``keep``."""
     return (4 if keep else 3) * (plan.history + steps) * plan.graph.neurons.size * batch * plan.graph.dtype.itemsize

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import DuplicateConnectionError, NotSupportedError
 from .adjacency import LARGE, Adjacency
+from .journal import Journal
 from .sharing import Sharing
 from .tables import Table, as_block
 
@@ -64,6 +65,8 @@ class Graph:
         Grows with every removal of neurons: groups look at it to forget the removed.
     delayed : int
         Connections with a delay of one step or more.
+    journal : Journal
+        Connections that came or went since a backend last looked.
     """
 
     def __init__(self, dtype: np.dtype):
@@ -100,6 +103,7 @@ class Graph:
         self.edits = 0
         self.removals = 0
         self.delayed = 0
+        self.journal = Journal()
         self._slot_of = np.zeros(0, np.int32)  # neuron id -> slot, -1 once removed
         self._unrolled: tuple[tuple[int, int], Unrolled] | None = None
 
@@ -187,6 +191,7 @@ class Graph:
             self._side_by_side(len(slots), lambda rows: rows.append(slots, source, target))
             if not absent:
                 self._refuse_double_rows(slots, checkpoint)
+        self.journal.note(source, target, len(table))
         self.version += 1
         self.edits += 1
         return slots
@@ -204,6 +209,7 @@ class Graph:
             self.delayed += 1
         self.incoming.put(slot)
         self.outgoing.put(slot)
+        self.journal.note(source, target, len(table))
         self.version += 1
         self.edits += 1
         return slot
@@ -257,6 +263,15 @@ class Graph:
             slots, table["source"], table["target"], *into.rows, table["target_place"], *out.rows, table["source_place"]
         )
 
+    def _note(self, slots: np.ndarray | int) -> None:
+        source, target = self.connections["source"], self.connections["target"]
+        if isinstance(slots, int):
+            self.journal.note(source.item(slots), target.item(slots), len(self.connections))
+        elif self._is_large(len(slots)):
+            self.journal.forget()
+        else:
+            self.journal.note(source[slots], target[slots], len(self.connections))
+
     def _forget_delays(self, slots: np.ndarray | int) -> None:
         if self.delayed:
             self.delayed -= int(np.count_nonzero(self.connections["delay"][slots]))
@@ -288,6 +303,7 @@ class Graph:
 
     def undo_connect(self, slots: np.ndarray | int, checkpoint: tuple[int, int, int]) -> None:
         """Take back the newest ``connect``, for an edit that a later check refused."""
+        self._note(slots)
         self._leave(slots)
         self.connections.rollback(checkpoint, slots)
         self.version -= 1
@@ -300,6 +316,7 @@ class Graph:
             return
         table = self.connections
         large = not isinstance(slots, int) and self._is_large(len(slots))
+        self._note(slots)
         if large:
             self._forget_delays(slots)
             gone = np.zeros(table.size, bool)
@@ -345,6 +362,7 @@ class Graph:
         # Sums are added up in row order, so keeping it keeps every result bit by bit.
         for rows in (self.incoming, self.outgoing):
             rows.restore()
+        self.journal.forget()
         self.version += 1
         self.edits += 1
 
@@ -405,6 +423,7 @@ class Graph:
     def _compact(self) -> None:
         """Give back the memory of removed connections once they are two thirds of all: views find theirs by id."""
         number = self.connections.compact()
+        self.journal.forget()
         self._side_by_side(len(self.connections), lambda rows: rows.relay(number))
 
     def _refuse_double_rows(self, slots: np.ndarray, checkpoint: tuple[int, int, int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 from ...locks import ALONE
 from ...plan import MEAN, Plan
 from ..state import State
-from . import kernels, sparse, threads
+from . import blas, blocked, kernels, sparse, threads
+from .blocks import Blocks, blocks_of
 from .buffers import zeros
 from .losses import LOSSES
 from .stream import stream
@@ -24,6 +26,7 @@ __all__ = ["LOSSES", "Pass", "adam", "backward", "footprint", "forward", "rmspro
 # Bringing the weights into row order pays from so many reads of a column so long that it does not stay in the first
 # cache, and for a single read of one that stays in none: by slot, each read takes a line of its own from the caches.
 ENOUGH_READS, LARGE_COLUMN, HUGE_COLUMN = 2, 20_000, 2_000_000
+_numbers = count()  # of passes
 NO_DELTAS = np.zeros((0, 0, 0), np.float32)
 
 
@@ -52,6 +55,8 @@ class Pass:
         self.rate = _nothing(dtype)
         self.differentiated = False
         self.sparse: Any = None  # X, if only the active inputs were run
+        self.blocks: Blocks | None = None  # if dense blocks were run as such
+        self.number = next(_numbers)
         self._unread = False  # whether the inputs' rows are still to be filled from it
 
     def buffer(self, name: str) -> np.ndarray:
@@ -65,6 +70,12 @@ class Pass:
         if "ordered" not in self._buffers or len(self._buffers["ordered"]) != count:
             self._buffers["ordered"] = zeros((count,), self._dtype)
         return self._buffers["ordered"]
+
+    @property
+    def samples(self) -> int:
+        """Samples that run, those included that fill up the last panel."""
+        panels, _, lanes = self._layout["acts"]
+        return panels * lanes
 
     @property
     def nbytes(self) -> int:
@@ -145,7 +156,24 @@ def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
         names.append("z")
     if keep:
         names += ["delta", "delta_special"]
-    return sum(math.prod(shapes[name]) for name in names) * plan.graph.dtype.itemsize
+    numbers = sum(math.prod(shapes[name]) for name in names)
+    if (blocks := blocks_of(plan)).refresh():
+        numbers += sum(blocks.scratch_sizes(shapes["acts"][0] * shapes["acts"][2]).values())
+    return numbers * plan.graph.dtype.itemsize
+
+
+def prepare(plan: Plan) -> None:
+    """Decide now what the first pass would: what is a dense block, and so what `print(plan)` tells."""
+    with ALONE:
+        blocks_of(plan).refresh()
+
+
+def _blocks_for(plan: Plan, run: Pass) -> Blocks | None:
+    """The dense blocks, if there are any and the samples are enough for them."""
+    if run.steps != 1 or run.samples < blocked.SAMPLES:
+        return None
+    blocks = blocks_of(plan)
+    return blocks if blocks.refresh() else None
 
 
 @lru_cache
@@ -203,7 +231,9 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
         order, offsets, work = order[done:], offsets[1:] - done, work[done:] - work[done]
         part_rows, part_bounds = order, part_bounds[:0]
     with ALONE:
-        column = len(weight) if not entries or 2 * work[-1] > len(weight) else 0
+        run.blocks = None if entries else _blocks_for(plan, run)
+        by_rows = work[-1] if run.blocks is None else run.blocks.sparse_work
+        column = len(weight) if 2 * by_rows > len(weight) else 0
         if column >= (LARGE_COLUMN if acts.shape[0] * steps >= ENOUGH_READS else HUGE_COLUMN):
             # In the order of the rows the weights are read in sequence, panel after panel and step after step.
             ordered = run.ordered_weights(len(slot))
@@ -222,14 +252,20 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
             run.run_sparse(X, z, keep_z)
         else:
             kernels.to_panels(_copiers(X), X, plan.inputs, acts, run.history * n, n, True)
-        kernels.forward(
-            order, offsets, work, part_rows, part_bounds, _threads(run),
-            steps, run.history, n, plan.n_special,
-            graph.incoming.start, graph.incoming.length, graph.unrolled().incoming, slot, graph.connections["delay"],
-            weight, neurons["activation"],
-            neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], run.rate, plan.special, acts, z,
-            keep_z, run.buffer("kept"),
-        )  # fmt: skip
+
+        def run_rows(order: np.ndarray, offsets: np.ndarray, work: np.ndarray, *parts: np.ndarray) -> None:
+            kernels.forward(
+                order, offsets, work, *(parts or (order, part_bounds[:0])), _threads(run), steps, run.history, n,
+                plan.n_special, graph.incoming.start, graph.incoming.length, graph.unrolled().incoming, slot,
+                graph.connections["delay"], weight, neurons["activation"], neurons["activation_parameter"],
+                neurons["aggregation"], neurons["bias"], run.rate, plan.special, acts, z, keep_z, run.buffer("kept"),
+            )  # fmt: skip
+
+        if run.blocks is None:
+            run_rows(order, offsets, work, part_rows, part_bounds)
+        else:
+            with blas.one_thread():
+                blocked.forward(plan, run, run.blocks, _threads(run), acts, z, keep_z, run_rows)
     return run
 
 
@@ -267,14 +303,27 @@ def backward(
             ends = delta.shape[1] // max(n, 1) - history
             delta[:, ends * n :] = 0 if later is None else later
             special[:, ends * plan.n_special :] = 0
-        run._first_delta = kernels.backward(
-            plan.rows, plan.offsets, plan.outgoing_work, inputs, input_work, _threads(run),
-            run.steps, history, n, plan.n_special, columns, add, constant_state, graph.outgoing.start,
-            graph.outgoing.length, graph.unrolled().outgoing, graph.outgoing.slot, graph.connections["delay"],
-            graph.incoming.length, graph.connections["weight"], graph.connections["grad"], neurons["activation"],
-            neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], neurons["bias_grad"], run.rate,
-            plan.special, output, by_output, acts, z, run.buffer("kept"), delta, special,
-        )  # fmt: skip
+
+        def run_rows(
+            order: np.ndarray, offsets: np.ndarray, work: np.ndarray, inputs: np.ndarray, input_work: np.ndarray,
+            begun: bool = False, rows: Any = None,
+        ) -> int:  # fmt: skip
+            out = graph.outgoing
+            rows = rows or (out.start, out.length, graph.unrolled().outgoing, out.slot)
+            return kernels.backward(
+                order, offsets, work, inputs, input_work, _threads(run), run.steps, history, n, plan.n_special, columns,
+                add, constant_state, begun, *rows, graph.connections["delay"], graph.incoming.length,
+                graph.connections["weight"], graph.connections["grad"], neurons["activation"],
+                neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], neurons["bias_grad"],
+                run.rate, plan.special, output, by_output, acts, z, run.buffer("kept"), delta, special,
+            )  # fmt: skip
+
+        if run.blocks is None or not run.blocks.refresh():
+            run._first_delta = run_rows(plan.rows, plan.offsets, plan.outgoing_work, inputs, input_work)
+        else:
+            with blas.one_thread():
+                blocked.backward(run, run.blocks, _threads(run), add, acts, delta, run_rows)
+            run._first_delta = 0
         if run.sparse is not None:
             sparse.backward(plan, run.sparse.rows, delta, run._first_delta * n)
     run.differentiated = True

@@ -381,12 +381,12 @@ def _spread_of(by_source, registers=0):
     """
 
     @intrinsic
-    def spread(typing, weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
-        ends, truth = (types.int64, types.int64), (types.boolean, types.boolean)
+    def spread(typing, weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu):
+        ends, truth = (types.int64,) * 2, (types.boolean,) * 3
         signature = acts.dtype(weight, grad, other, slot, *ends, acts, delta, *ends, *ends, *truth)
 
         def codegen(context, builder, signature, arguments):
-            weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu = arguments
+            weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu = arguments
             t_weight, t_grad, t_other, t_slot, _, _, t_acts, t_delta, *_ = signature.args
             emit = _Emit(context, builder, t_acts.dtype)
             lanes = ir.Constant(I64, registers * emit.width) if registers else emit.lanes(t_acts, acts)
@@ -411,9 +411,12 @@ def _spread_of(by_source, registers=0):
                 return close(do(at, 0, list(carried)))[1]
 
             own = [emit.load(source, i) for i in range(registers)]
-            start = [emit.zero] * (registers if by_source else 0)
-            if by_source and not registers:
-                each([], lambda at, i, _: emit.store_at(emit.zero, out, at) or [])
+            start = []
+            if by_source and registers:
+                start = [builder.select(begun, emit.load(out, i), emit.zero) for i in range(registers)]
+            elif by_source:
+                with builder.if_then(builder.not_(begun)):
+                    each([], lambda at, i, _: emit.store_at(emit.zero, out, at) or [])
 
             def add(far):
                 k, total = k0, start
@@ -516,9 +519,10 @@ def _gather_twin(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu
         acts[panel, row] = np.maximum(acts[panel, row], 0)
 
 
-def _spread_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
-    _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
-    delta[panel, out] = 0
+def _spread_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu):
+    _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu)
+    if not begun:
+        delta[panel, out] = 0
     for k in range(k0, k1):
         delta[panel, out] += weight[slot[k]] * delta[panel, base + other[k]]
     if relu:
@@ -526,7 +530,7 @@ def _spread_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, bas
     return delta[panel, out].sum()
 
 
-def _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
+def _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu):
     for k in range(k0, k1):
         before = 0 if first else grad[slot[k]]
         grad[slot[k]] = before + np.dot(acts[panel, row], delta[panel, base + other[k]])
@@ -565,20 +569,21 @@ def gather(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu):
 
 
 @jit
-def spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu):
+def spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu):
     """``delta[panel, out] = sum of weight * delta[panel, base + other]`` over one source's row, and its ReLU's slope.
 
     The weights' gradients, the dot products with the source's output ``acts[panel, row]``, are written where they are
-    the ``first`` and added otherwise. Returns the sum of the delta over the lanes.
+    the ``first`` and added otherwise. The sum goes on from what is there if it has ``begun``. Returns the sum of the
+    delta over the lanes.
     """
     registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
     if RESIDENT and registers == WIDEST:
-        return spread_widest(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
+        return spread_widest(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu)
     elif RESIDENT and registers == WIDE:
-        return spread_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
+        return spread_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu)
     elif RESIDENT and registers == MIDDLE:
-        return spread_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
-    return spread_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, relu)
+        return spread_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu)
+    return spread_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu)
 
 
 @jit
@@ -586,13 +591,13 @@ def grad_only(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, 
     """The gradients of the weights of one source whose own delta nobody needs."""
     registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
     if RESIDENT and registers == WIDEST:
-        grad_widest(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False)
+        grad_widest(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False, False)
     elif RESIDENT and registers == WIDE:
-        grad_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False)
+        grad_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False, False)
     elif RESIDENT and registers == MIDDLE:
-        grad_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False)
+        grad_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False, False)
     else:
-        grad_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False)
+        grad_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False, False)
 
 
 # -- what the passes work on, bundled ----------------------------------------------------------------------------------
@@ -1047,12 +1052,13 @@ def forward_rows(order, lo, hi, first_panel, last_panel, at, rows, weight, neuro
 
 
 @jit
-def backward_rows(order, lo, hi, constant, at, first_step, rows, weight, neurons, panels, gradients):
+def backward_rows(order, lo, hi, constant, begun, at, first_step, rows, weight, neurons, panels, gradients):
     """Deltas of neurons ``order[lo:hi]`` at one moment, and what their outgoing connections add to the gradients.
 
     Each writes its own row of ``delta`` and its own connections' gradients. Neurons that are ``constant``, inputs or
-    what a carried state holds, have no delta, for nobody needs it. The delta of a mean is divided by its fan-in; that
-    of a special neuron goes to ``delta_special``, so that the row loop adds nothing for them.
+    what a carried state holds, have no delta, for nobody needs it. Where the rows of ``delta`` are ``begun``, they hold
+    what dense blocks sent. The delta of a mean is divided by its fan-in; that of a special neuron goes to
+    ``delta_special``, so that the row loop adds nothing for them.
     """
     acts, delta, grad = panels.acts, gradients.delta, gradients.weight
     lanes = acts.shape[2]
@@ -1077,8 +1083,9 @@ def backward_rows(order, lo, hi, constant, at, first_step, rows, weight, neurons
                 common = adds_up and column < 0 and activation in (IDENTITY, RELU)
                 shut = common and activation == RELU
                 total = spread(
-                    weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, out, first, shut
-                )
+                    weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, out, first, begun,
+                    shut,
+                )  # fmt: skip
                 if common:
                     gradients.bias[r] = total if first else gradients.bias[r] + total
                     continue
@@ -1226,11 +1233,13 @@ def forward(
 
 
 @parallel_jit
-def _backward_shares(order, lo, hi, constant, work, shares, at, first_step, rows, weight, neurons, panels, gradients):
+def _backward_shares(
+    order, lo, hi, constant, begun, work, shares, at, first_step, rows, weight, neurons, panels, gradients
+):
     for i in numba.prange(shares):
         share = np.int64(i)
         a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
-        backward_rows(order, a, b, constant, at, first_step, rows, weight, neurons, panels, gradients)
+        backward_rows(order, a, b, constant, begun, at, first_step, rows, weight, neurons, panels, gradients)
 
 
 @jit
@@ -1255,8 +1264,8 @@ def clear(window, first, last):
 @jit
 def backward(
     order, offsets, work, inputs, input_work, threads, steps, history, n, n_special, columns, add, constant_state,
-    start, length, other, slot, delay, fan_in, weight, grad, activation, parameter, aggregation, bias, bias_grad, rate,
-    special, output, by_output, acts, z, kept, delta, delta_special,
+    begun, start, length, other, slot, delay, fan_in, weight, grad, activation, parameter, aggregation, bias, bias_grad,
+    rate, special, output, by_output, acts, z, kept, delta, delta_special,
 ):  # fmt: skip
     """Walk the steps from the last to the first, in each the generations likewise, then the inputs.
 
@@ -1291,12 +1300,74 @@ def backward(
             first = back == 0 and not add
             constant = is_input or step < 0
             if threads == 1 or (running[hi] - running[lo]) * wide_panels(acts) < SERIAL_WORK:
-                backward_rows(which, lo, hi, constant, at, first, rows, weight, neurons, panels, gradients)
+                backward_rows(which, lo, hi, constant, begun, at, first, rows, weight, neurons, panels, gradients)
             else:
                 _backward_shares(
-                    which, lo, hi, constant, running, threads, at, first, rows, weight, neurons, panels, gradients
-                )
+                    which, lo, hi, constant, begun, running, threads, at, first, rows, weight, neurons, panels,
+                    gradients,
+                )  # fmt: skip
     return position
+
+
+# -- neurons whose sums over dense blocks are known --------------------------------------------------------------------
+
+FINISHED = 32  # targets that a thread finishes at a time
+
+
+@jit
+def finish_rows(order, lo, hi, together, sums, rows, weight, neurons, panels, keep_z):
+    """Compute neurons ``order[lo:hi]``, which sum, from ``sums`` and the rest of their connections.
+
+    The sums of ``together`` panels stand side by side, ``sums[group, i, lane]``.
+    """
+    acts = panels.acts
+    count, lanes = np.int64(acts.shape[0]), np.int64(acts.shape[2])
+    for panel in range(count):
+        first = panel // together * together
+        width = min(together, count - first) * lanes
+        for i in range(lo, hi):
+            r = np.int64(order[i])
+            at = first * lanes * np.int64(order.shape[0]) + i * width + (panel - first) * lanes
+            k0 = np.int64(rows.start[r])
+            k1 = k0 + rows.length[r]
+            bias = neurons.bias[r]
+            if k1 > k0:
+                gather(weight, rows.other, rows.slot, k0, k1, acts, panel, np.int64(0), r, bias, False)
+                for lane in range(lanes):
+                    acts[panel, r, lane] += sums[at + lane]
+            else:
+                for lane in range(lanes):
+                    acts[panel, r, lane] = sums[at + lane] + bias
+            if keep_z:
+                for lane in range(lanes):
+                    panels.z[panel, r, lane] = acts[panel, r, lane]
+            if neurons.activation[r] != IDENTITY:
+                activate(neurons.activation[r], neurons.parameter[r], acts[panel, r])
+
+
+@parallel_jit
+def _finish_shares(order, together, sums, rows, weight, neurons, panels, keep_z):
+    count = np.int64(order.shape[0])
+    for i in numba.prange((count + FINISHED - 1) // FINISHED):
+        begin = np.int64(i) * FINISHED
+        end = min(begin + FINISHED, count)
+        finish_rows(order, begin, end, together, sums, rows, weight, neurons, panels, keep_z)
+
+
+@jit
+def finish(
+    threads, order, together, sums, start, length, other, slot, delay, weight, activation, parameter, aggregation, bias,
+    rate, special, acts, z, keep_z, kept,
+):  # fmt: skip
+    """Compute all neurons of ``order`` in all panels, as `finish_rows` does."""
+    rows = Rows(start, length, other, slot, delay)
+    neurons = Neurons(activation, parameter, aggregation, bias, rate, special)
+    panels = Panels(acts, z, kept)
+    if threads == 1:
+        count = np.int64(order.shape[0])
+        finish_rows(order, np.int64(0), count, together, sums, rows, weight, neurons, panels, keep_z)
+    else:
+        _finish_shares(order, together, sums, rows, weight, neurons, panels, keep_z)
 
 
 @jit

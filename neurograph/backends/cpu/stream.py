@@ -7,6 +7,7 @@ import numpy as np
 from ...locks import ALONE
 from ...plan import Plan
 from . import kernels, threads
+from .blocks import blocks_of
 from .buffers import zeros
 
 DEEP = 8  # generations from which a look at who reads whom last is worth it
@@ -83,6 +84,8 @@ def stream(plan: Plan, X: np.ndarray, batch_size: int | None, reuse: object) -> 
     are all zero goes on like any other such sample, so one is computed for all of them.
     """
     if plan.history or plan.n_special or plan.n_generations < DEEP:
+        return None
+    if (blocks := blocks_of(plan)).refresh() and blocks.run_most:  # BLAS is faster still
         return None
     held = reuse if isinstance(reuse, Stream) else None
     if held is None or held.plan is not plan or held.version != plan.graph.version:

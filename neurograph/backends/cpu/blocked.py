@@ -1,0 +1,120 @@
+"""Passes over a plan with dense blocks: BLAS for the blocks, the row loops for the rest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...plan import Plan
+from . import blas, dense, kernels
+from .blocks import COPIED, Block, Blocks
+
+SAMPLES = 64  # below which the row loops run everything
+SHARES = os.cpu_count() or 1  # that a product is cut into; the number of threads may change, this does not
+
+
+def forward(
+    plan: Plan,
+    run: Any,
+    blocks: Blocks,
+    threads: int,
+    acts: np.ndarray,
+    z: np.ndarray,
+    keep_z: bool,
+    run_rows: Callable[..., None],
+) -> None:
+    """Run all generations; ``run_rows(order, offsets, work)`` runs neurons without blocks."""
+    graph, neurons = plan.graph, plan.graph.neurons
+    sizes, address = blocks.scratch_sizes(run.samples), blas.address(graph.dtype)
+    side_by_side, sums = blocks.scratch("sources", sizes["sources"]), blocks.scratch("sums", sizes["sums"])
+    together = int(dense.together(acts))
+    for generation, plain, _ in blocks.forward_runs:
+        if len(plain.rows):
+            run_rows(plain.rows, plain.offsets, plain.incoming_work)
+        for group in blocks.groups.get(generation, ()):
+            for number, block in enumerate(group):
+                weight, base, by_source = _weights(blocks, block, run, threads)
+                dense.forward(
+                    threads, SHARES, address, acts, block.sources, len(block.targets), weight, base, by_source,
+                    block.holes, number > 0, side_by_side, sums,
+                )  # fmt: skip
+            kernels.finish(
+                threads, group[0].targets, together, sums, *blocks.incoming.rows, graph.connections["delay"],
+                graph.connections["weight"], neurons["activation"], neurons["activation_parameter"],
+                neurons["aggregation"], neurons["bias"], run.rate, plan.special, acts, z, keep_z, run.buffer("kept"),
+            )  # fmt: skip
+
+
+def backward(
+    run: Any,
+    blocks: Blocks,
+    threads: int,
+    add: bool,
+    acts: np.ndarray,
+    delta: np.ndarray,
+    run_rows: Callable[..., int],
+) -> None:
+    """Fill the gradients; ``run_rows(order, offsets, work, inputs, input_work, begun, rows)`` as `forward` has it."""
+    graph = blocks.plan.graph
+    sizes, address = blocks.scratch_sizes(run.samples), blas.address(graph.dtype)
+    X, D = blocks.scratch("sources", sizes["sources"]), blocks.scratch("targets", sizes["targets"])
+    nobody, no_work, rest = blocks.plan.inputs[:0], np.zeros(1, np.int64), blocks.outgoing.rows
+    for generation, plain, with_blocks in reversed(blocks.backward_runs):
+        if with_blocks is not None:
+            run_rows(with_blocks.rows, with_blocks.offsets, with_blocks.outgoing_work, nobody, no_work, True, rest)
+        if len(plain.rows):
+            run_rows(plain.rows, plain.offsets, plain.outgoing_work, nobody, no_work)
+        for group in reversed(blocks.groups.get(generation, ())):
+            for block in reversed(group):
+                ends = block.sources, block.targets
+                if not block.constant:
+                    weight, base, by_source = _weights(blocks, block, run, threads)
+                    dense.backward_delta(
+                        threads,
+                        SHARES,
+                        address,
+                        delta,
+                        *ends,
+                        weight,
+                        base,
+                        by_source,
+                        block.holes,
+                        not block.first,
+                        D,
+                        X,
+                    )
+                grad, base, by_source, more = graph.connections["grad"], block.base, block.by_source, add
+                if base == COPIED:  # the weights are not needed any more
+                    block.filled_for = -1
+                    grad, base, by_source, more = blocks.matrix(block), 0, True, False
+                dense.backward_grad(
+                    threads, SHARES, address, acts, delta, *ends, grad, base, by_source, block.holes, more, X, D
+                )
+                if block.base == COPIED:
+                    dense.collect(
+                        threads, block.sources, *graph.outgoing.rows, *blocks.of_targets(block),
+                        graph.connections["grad"], add, grad, len(block.targets),
+                    )  # fmt: skip
+    none = nobody, no_work, no_work
+    if blocks.outgoing.used:
+        run_rows(*none, blocks.block_inputs, blocks.block_input_work, False, rest)
+    if len(blocks.plain_inputs):
+        run_rows(*none, blocks.plain_inputs, blocks.plain_input_work)
+
+
+def _weights(blocks: Blocks, block: Block, run: Any, threads: int) -> tuple[np.ndarray, int, bool]:
+    """Where a block's matrix is: the array, the place in it, and whether it goes source after source."""
+    graph = blocks.plan.graph
+    if block.base != COPIED:
+        return graph.connections["weight"], block.base, block.by_source
+    matrix = blocks.matrix(block)
+    if block.filled_for != run.number:
+        dense.fill(
+            threads, block.sources, *graph.outgoing.rows, *blocks.of_targets(block), graph.connections["weight"],
+            matrix, len(block.targets),
+        )  # fmt: skip
+        block.filled_for = run.number
+    return matrix, 0, True
