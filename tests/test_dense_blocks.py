@@ -65,6 +65,17 @@ def test_as_reference(density, dtype, batch):
     assert kinds(net) == {1.0: [3, 0, 0], 0.95: [0, 3, 0], 0.7: [0, 3, 0], 0.5: [0, 0, 3]}[density]
 
 
+@pytest.mark.nojit
+@pytest.mark.parametrize("density", [1.0, 0.8])
+def test_without_the_compiler_too(density):
+    net = ng.topologies.layered([64, 66, 3], density=density, seed=3, dtype="float64")
+    assert_like_reference(net, 64)
+    net.connections[::500].remove()
+    net.grow(net.groups["inputs"], net.groups["outputs"], 3)
+    assert_like_reference(net, 64)
+    assert net.last_pass.blocks is None and len(net.plan.layouts["cpu"].found) == 1
+
+
 def matrix_of(net, sources, targets, values):
     """Values of all connections as a matrix of two layers, targets by sources."""
     source, target, matrix = net.connections.source, net.connections.target, np.zeros((len(targets), len(sources)))

@@ -119,8 +119,8 @@ class Adjacency:
         self.slot[at] = slot
         table[self._place][slot] = at
 
-    def take(self, slot: int) -> None:
-        """Take one connection out: the row's last entry moves to its place."""
+    def take(self, slot: int) -> int:
+        """Take one connection out: the row's last entry moves to its place. Returns the row."""
         table = self._connections
         row, place = table[self._key].item(slot), table[self._place]
         hole, length = place.item(slot), self.length.item(row) - 1
@@ -131,6 +131,7 @@ class Adjacency:
             self.other[hole] = self.other.item(last)
             self.slot[hole] = moved
             place[moved] = hole
+        return row
 
     def places(self, row: int, other: int) -> Iterator[int]:
         """Where a row names a neuron slot."""

@@ -191,7 +191,7 @@ class Graph:
             self._side_by_side(len(slots), lambda rows: rows.append(slots, source, target))
             if not absent:
                 self._refuse_double_rows(slots, checkpoint)
-        self.journal.note(source, target, len(table))
+        self.journal.note(source, target)
         self.version += 1
         self.edits += 1
         return slots
@@ -209,7 +209,7 @@ class Graph:
             self.delayed += 1
         self.incoming.put(slot)
         self.outgoing.put(slot)
-        self.journal.note(source, target, len(table))
+        self.journal.note_one(source, target)
         self.version += 1
         self.edits += 1
         return slot
@@ -253,24 +253,16 @@ class Graph:
         """Take connections out of both rows, one by one."""
         self._forget_delays(slots)
         if isinstance(slots, int):
-            self.incoming.take(slots)
-            self.outgoing.take(slots)
+            target = self.incoming.take(slots)
+            self.journal.note_one(self.outgoing.take(slots), target)
             return
         from .compiled import leave
 
         into, out, table = self.incoming, self.outgoing, self.connections
+        self.journal.note(table["source"], table["target"], slots)
         leave(
             slots, table["source"], table["target"], *into.rows, table["target_place"], *out.rows, table["source_place"]
         )
-
-    def _note(self, slots: np.ndarray | int) -> None:
-        source, target = self.connections["source"], self.connections["target"]
-        if isinstance(slots, int):
-            self.journal.note(source.item(slots), target.item(slots), len(self.connections))
-        elif self._is_large(len(slots)):
-            self.journal.forget()
-        else:
-            self.journal.note(source[slots], target[slots], len(self.connections))
 
     def _forget_delays(self, slots: np.ndarray | int) -> None:
         if self.delayed:
@@ -303,7 +295,6 @@ class Graph:
 
     def undo_connect(self, slots: np.ndarray | int, checkpoint: tuple[int, int, int]) -> None:
         """Take back the newest ``connect``, for an edit that a later check refused."""
-        self._note(slots)
         self._leave(slots)
         self.connections.rollback(checkpoint, slots)
         self.version -= 1
@@ -316,8 +307,8 @@ class Graph:
             return
         table = self.connections
         large = not isinstance(slots, int) and self._is_large(len(slots))
-        self._note(slots)
         if large:
+            self.journal.forget()
             self._forget_delays(slots)
             gone = np.zeros(table.size, bool)
             gone[slots] = True

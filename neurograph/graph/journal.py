@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+EVERY = slice(None)
 LEAST, SHARE = 1024, 64  # entries that are kept at least, and the share of all connections that are kept at most
 
 
@@ -22,37 +23,44 @@ class Journal:
     Examples
     --------
     >>> journal = Journal()
-    >>> journal.note(0, 5, 100), journal.note(np.array([1, 2]), np.array([5, 6]), 100)
-    (None, None)
-    >>> journal.take().sources.tolist(), journal.take().sources.tolist()
+    >>> journal.note_one(0, 5)
+    >>> journal.note(np.array([0, 1, 2]), np.array([4, 5, 6]), np.array([1, 2]))
+    >>> journal.take(100).sources.tolist(), journal.take(100).sources.tolist()
     ([0, 1, 2], [])
     """
 
     def __init__(self) -> None:
         self._entries: list[tuple[np.ndarray | int, np.ndarray | int]] = []
-        self._count: int | None = 0  # None where more happened than is worth keeping
+        self._room = LEAST  # below 0 where more happened than is worth keeping
 
-    def note(self, sources: np.ndarray | int, targets: np.ndarray | int, connections: int) -> None:
-        """Keep the ends of connections that were added or removed in a graph of so many."""
-        if self._count is None:
+    def note_one(self, source: int, target: int) -> None:
+        """Keep the ends of a connection that was added or removed."""
+        self._room -= 1
+        if self._room >= 0:
+            self._entries.append((source, target))
+
+    def note(self, sources: np.ndarray, targets: np.ndarray, members: np.ndarray | slice = EVERY) -> None:
+        """Keep the ends of several connections, or of some ``members``."""
+        if self._room < 0:
             return
-        self._count += 1 if isinstance(sources, int) else len(sources)
-        if self._count > max(LEAST, connections // SHARE):
+        sources = sources[members]
+        if len(sources) > self._room:
             self.forget()
         else:
-            self._entries.append((sources, targets))
+            self._room -= len(sources)
+            self._entries.append((sources, targets[members]))
 
     def forget(self) -> None:
         """Everything may have changed: connections moved to other slots, or too many came and went."""
-        self._entries, self._count = [], None
+        self._entries, self._room = [], -1
 
-    def take(self) -> Edited | None:
-        """What was noted since the last call; None where it was too much to keep."""
-        entries, known = self._entries, self._count is not None
-        self._entries, self._count = [], 0
+    def take(self, connections: int) -> Edited | None:
+        """What was noted since the last call, in a graph of so many connections; None where it was too much to keep."""
+        entries, known = self._entries, self._room >= 0
+        self._entries, self._room = [], max(LEAST, connections // SHARE)
         if not known:
             return None
-        if all(isinstance(sources, int) for sources, _ in entries):  # which numpy takes at once
+        if all(isinstance(source, int) for source, _ in entries):  # which numpy takes at once
             both = np.array(entries, np.int64).reshape(-1, 2)
             return Edited(both[:, 0], both[:, 1])
         sources, targets = ([np.atleast_1d(entry[end]) for entry in entries] for end in (0, 1))

@@ -148,7 +148,7 @@ class Blocks:
             return False
         if self.known and self.edits == graph.edits:
             return bool(self.found)
-        edited = graph.journal.take()
+        edited = graph.journal.take(len(graph.connections))
         if not self.known or edited is None:
             self._survey()
         else:
@@ -226,7 +226,7 @@ class Blocks:
         graph = self.plan.graph
         dense_before = {(b.generation, b.sources[0], b.targets[0]) for b in self.found}
         self.found, self.considered, self.known = [], [], True
-        graph.journal.take()
+        graph.journal.take(len(graph.connections))
         self._budget = max(SIDE, len(graph.connections) // PATIENCE)
         clusters = self._clusters()
         pairs = self._pairs(clusters) if len(clusters) <= CLUSTERS else []

@@ -70,9 +70,9 @@ def _gemm_twin(address, flip_a, flip_b, m, n, k, a, a_from, lda, b, b_from, ldb,
     function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 13)(int(address))
     scalar = ctypes.c_float if a.dtype == np.float32 else ctypes.c_double
     letters = [ctypes.c_char(b"T" if flag else b"N") for flag in (flip_a, flip_b)]
-    sizes = {name: ctypes.c_int(value) for name, value in zip("mnkabc", (m, n, k, lda, ldb, ldc), strict=True)}
+    sizes = {name: ctypes.c_int(int(value)) for name, value in zip("mnkabc", (m, n, k, lda, ldb, ldc), strict=True)}
     starts = [
-        ctypes.c_void_p(x.ctypes.data + first * x.itemsize) for x, first in ((a, a_from), (b, b_from), (c, c_from))
+        ctypes.c_void_p(x.ctypes.data + int(first) * x.itemsize) for x, first in ((a, a_from), (b, b_from), (c, c_from))
     ]
     one, beta = scalar(1), scalar(1 if add else 0)
     at = ctypes.byref
