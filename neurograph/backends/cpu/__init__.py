@@ -24,6 +24,7 @@ __all__ = ["LOSSES", "Pass", "adam", "backward", "footprint", "forward", "rmspro
 # Bringing the weights into row order pays from so many reads of a column so long that it does not stay in the first
 # cache, and for a single read of one that stays in none: by slot, each read takes a line of its own from the caches.
 ENOUGH_READS, LARGE_COLUMN, HUGE_COLUMN = 2, 20_000, 2_000_000
+NO_HEADS = np.zeros(0, np.int32)
 NO_DELTAS = np.zeros((0, 0, 0), np.float32)
 
 
@@ -37,7 +38,7 @@ class Pass:
     def __init__(self, plan: Plan, batch: int, steps: int, reuse: Pass | None, single: bool = False):
         self._dtype = dtype = plan.graph.dtype
         self._plan, self._batch, self._n = plan, batch, plan.graph.neurons.size
-        self.steps, self.history = steps, plan.history
+        self.steps, self.history, self.single = steps, plan.history, single
         self._layout = _layout(self._n, plan.n_special, batch, steps, self.history, dtype, single)
         self._buffers: dict[str, np.ndarray] = {}
         # Fresh pages cost more than the arithmetic of a small batch: take over what fits.
@@ -51,6 +52,9 @@ class Pass:
         self._first_delta = 0
         self.rate = _nothing(dtype)
         self.differentiated = False
+        self.filled: np.ndarray | None = None  # the outputs, if the kernel has put them together
+        taken = isinstance(reuse, Pass) and reuse._plan is plan
+        self._heads: tuple[int, np.ndarray] = reuse._heads if taken and reuse is not None else (-1, NO_HEADS)
         self.sparse: Any = None  # X, if only the active inputs were run
         self._unread = False  # whether the inputs' rows are still to be filled from it
 
@@ -66,6 +70,18 @@ class Pass:
             self._buffers["ordered"] = zeros((count,), self._dtype)
         return self._buffers["ordered"]
 
+    def heads(self) -> np.ndarray:
+        """See `kernels.find_heads`; empty for the first sample after an edit, which may be the only one."""
+        graph = self._plan.graph
+        edits, heads = self._heads
+        if edits != graph.edits:
+            self._heads = graph.edits, NO_HEADS
+        elif not len(heads):
+            heads = np.empty(self._n, np.int32)
+            kernels.find_heads(graph.outgoing.start, graph.outgoing.length, graph.outgoing.slot, heads)
+            self._heads = edits, heads
+        return self._heads[1]
+
     @property
     def nbytes(self) -> int:
         """Bytes of what the pass holds."""
@@ -74,7 +90,8 @@ class Pass:
     @property
     def outputs(self) -> np.ndarray:
         """(batch, steps, n_outputs)."""
-        return self.activations(self._plan.outputs)
+        filled, self.filled = self.filled, None  # given away once: who has it may change it
+        return self.activations(self._plan.outputs) if filled is None else filled
 
     def activations(self, slots: np.ndarray, first: int = 0) -> np.ndarray:
         """(batch, steps - first, len(slots)); a negative ``first`` begins in the state."""
@@ -173,28 +190,18 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
     ``keep`` what `backward` needs; ``reuse`` the memory of an older pass; begin with a ``state``, or with zeros.
     """
     batch, steps, _ = X.shape
-    single = batch == steps == 1 and not keep and not plan.history and not plan.n_special
-    entries = not isinstance(X, np.ndarray) and not single and sparse.pays(plan, X)
+    if batch == steps == 1 and not keep and not plan.history and not plan.n_special:
+        return _forward_one(plan, np.asarray(X), reuse)
+    entries = not isinstance(X, np.ndarray) and sparse.pays(plan, X)
     if not entries:
         X = np.asarray(X)
-    run = Pass(plan, batch, steps, reuse, single)
+    run = Pass(plan, batch, steps, reuse)
     graph, neurons, n = plan.graph, plan.graph.neurons, plan.graph.neurons.size
     acts, keep_z = run.buffer("acts"), plan.leaks or (keep and plan.needs_preactivation)
     z = run.buffer("z") if keep_z else acts
     if plan.leaks:  # a freed slot has time constant 0
         run.rate = (1 / np.maximum(neurons["time_constant"], 1)).astype(graph.dtype)
     weight, slot = graph.connections["weight"], graph.incoming.slot
-    if single:
-        x = acts.reshape(-1)
-        x[plan.inputs] = X[0, 0]
-        with ALONE:
-            kernels.forward_one(
-                plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, _threads(run),
-                *graph.outgoing.rows, graph.incoming.length, weight, neurons["activation"],
-                neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], x, z.reshape(-1), keep_z,
-                run.buffer("sums"),
-            )  # fmt: skip
-        return run
     order, offsets, work, part_rows, part_bounds = (
         plan.rows, plan.offsets, plan.incoming_work, plan.part_rows, plan.part_bounds,
     )  # fmt: skip
@@ -230,6 +237,24 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
             neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], run.rate, plan.special, acts, z,
             keep_z, run.buffer("kept"),
         )  # fmt: skip
+    return run
+
+
+def _forward_one(plan: Plan, X: np.ndarray, reuse: Pass | None) -> Pass:
+    """Run one sample of one step, of which nothing is to be kept."""
+    # Beside a small network every attribute counts: the pass of the sample before is this one's too.
+    taken = isinstance(reuse, Pass) and reuse.single and reuse._plan is plan
+    run = reuse if taken and reuse is not None else Pass(plan, 1, 1, reuse, True)
+    graph, neurons = plan.graph, plan.graph.neurons
+    outputs = np.empty((1, 1, len(plan.outputs)), graph.dtype)
+    with ALONE:
+        kernels.forward_one(
+            plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, plan.outputs, _threads(run),
+            *graph.outgoing.rows, run.heads(), graph.incoming.length, graph.connections["weight"],
+            neurons["activation"], neurons["activation_parameter"], neurons["aggregation"], neurons["bias"],
+            X.reshape(-1), run.buffer("acts").reshape(-1), run.buffer("sums"), outputs.reshape(-1),
+        )  # fmt: skip
+    run.filled = outputs
     return run
 
 

@@ -19,6 +19,7 @@ this one file, options included, because numba's disk cache does not notice chan
 
 import math
 from functools import partial
+from sys import byteorder
 from typing import NamedTuple
 
 import numba
@@ -1410,85 +1411,205 @@ def from_panels(threads, panels, slots, first, stride, array):
 # apart, whatever the number of threads, and so are the same on any.
 
 PUSH_SHARES = 4
+PUSH_GROUP = 8  # connections a turn
+
+
+@intrinsic
+def _push(typing, weight, other, slot, head, k0, k1, y, sums):
+    ends = types.int64, types.int64
+    signature = types.void(weight, other, slot, types.int64, *ends, sums.dtype, sums)
+
+    def codegen(context, builder, signature, arguments):
+        weight, other, slot, head, k0, k1, y, sums = arguments
+        t_weight, t_other, t_slot, _, _, _, _, t_sums = signature.args
+        emit = _Emit(context, builder, t_sums.dtype)
+        weight, sums = emit.data(t_weight, weight), emit.data(t_sums, sums)
+        other, slot = emit.data(t_other, other), emit.data(t_slot, slot)
+        numbers, values = ir.VectorType(I32, PUSH_GROUP), ir.VectorType(emit.scalar, PUSH_GROUP)
+        everywhere = ir.Constant(numbers, [0] * PUSH_GROUP)
+        lanes = range(PUSH_GROUP)
+
+        def filled(value):
+            vector = builder.insert_element(ir.Constant(values, ir.Undefined), value, ir.Constant(I32, 0))
+            return builder.shuffle_vector(vector, ir.Constant(values, ir.Undefined), everywhere)
+
+        def block(pointer, k, vector, align):
+            return builder.load(builder.bitcast(builder.gep(pointer, [k]), vector.as_pointer()), align=align)
+
+        def add(term, target):
+            cell = builder.gep(sums, [target])
+            builder.store(builder.fadd(builder.load(cell), term), cell)
+
+        def by_slot(k):
+            slots = block(slot, k, numbers, 4)
+            # Where the slots are neighbours, as they mostly are, so are the weights.
+            steps = builder.sub(slots, builder.shuffle_vector(slots, slots, everywhere))
+            beside = builder.icmp_signed("==", steps, ir.Constant(numbers, list(lanes)))
+            flags = ir.IntType(PUSH_GROUP)
+            together = builder.icmp_unsigned("==", builder.bitcast(beside, flags), ir.Constant(flags, -1))
+            with builder.if_else(together, likely=True) as (then, otherwise):
+                with then:
+                    loaded, loaded_at = block(weight, emit.index(slot, k), values, emit.scalar_bytes), builder.block
+                with otherwise:
+                    gathered = ir.Constant(values, ir.Undefined)
+                    for lane in lanes:
+                        cell = builder.sext(builder.extract_element(slots, ir.Constant(I32, lane)), I64)
+                        w = builder.load(builder.gep(weight, [cell]))
+                        gathered = builder.insert_element(gathered, w, ir.Constant(I32, lane))
+                    gathered_at = builder.block
+            weights = builder.phi(values)
+            weights.add_incoming(loaded, loaded_at)
+            weights.add_incoming(gathered, gathered_at)
+            return weights
+
+        def row(weights_of, place_of):
+            k, _, close = emit.loop(k0, k1, PUSH_GROUP, [])
+            terms = builder.fmul(weights_of(k), filled(y))
+            # Loads and stores are what limits the loop: weights are read together, and targets in pairs.
+            for lane in range(0, PUSH_GROUP, 2):
+                pointer = builder.gep(other, [builder.add(k, ir.Constant(I64, lane))])
+                pair = builder.load(builder.bitcast(pointer, I64.as_pointer()), align=4)
+                low, high = builder.zext(builder.trunc(pair, I32), I64), builder.lshr(pair, ir.Constant(I64, 32))
+                for i, target in enumerate((low, high) if byteorder == "little" else (high, low)):
+                    add(builder.extract_element(terms, ir.Constant(I32, lane + i)), target)
+            k, _ = close()
+            k, _, close = emit.loop(k, k1, 1, [])
+            add(builder.fmul(builder.load(builder.gep(weight, [place_of(k)])), y), emit.index(other, k))
+            close()
+
+        def place(k):
+            return builder.add(head, builder.sub(k, k0))
+
+        straight = builder.icmp_signed(">=", head, ir.Constant(I64, 0))
+        with builder.if_else(straight) as (then, otherwise):
+            with then:
+                row(lambda k: block(weight, place(k), values, emit.scalar_bytes), place)
+            with otherwise:
+                row(by_slot, lambda k: emit.index(slot, k))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _push_twin(weight, other, slot, head, k0, k1, y, sums):
+    for k in range(k0, k1):
+        sums[other[k]] += weight[slot[k]] * y
+
+
+if numba.config.DISABLE_JIT:
+    _push = _push_twin
 
 
 @jit
-def push_rows(order, lo, hi, start, length, other, slot, weight, x, sums):
-    """Add what neurons ``order[lo:hi]`` send to the sums of their targets."""
+def find_heads(start, length, slot, heads):
+    """The first slot of every row whose slots are neighbours in their order, -1 for the others."""
+    for r in range(heads.shape[0]):
+        first = slot[start[r]] if length[r] else 0
+        apart = 0
+        for k in range(length[r]):
+            apart |= slot[start[r] + k] - (first + k)
+        heads[r] = first if apart == 0 else -1
+
+
+@jit
+def push_rows(order, lo, hi, start, length, other, slot, heads, weight, x, sums):
+    """Add what neurons ``order[lo:hi]`` send to the sums of their targets; for ``heads`` see `find_heads`."""
     for i in range(lo, hi):
-        r = order[i]
-        y = x[r]
-        if y == 0:
-            continue
-        for k in range(start[r], start[r] + length[r]):
-            sums[np.uint32(other[k])] += weight[np.uint32(slot[k])] * y
+        r = np.int64(order[i])
+        if x[r] != 0:
+            head = np.int64(heads[r]) if heads.shape[0] > 0 else np.int64(-1)
+            _push(weight, other, slot, head, start[r], start[r] + length[r], x[r], sums)
 
 
 @parallel_jit
-def _push_shares(order, lo, hi, work, start, length, other, slot, weight, x, sums):
+def _push_shares(order, lo, hi, work, start, length, other, slot, heads, weight, x, sums):
     for i in numba.prange(PUSH_SHARES):
         share = np.int64(i)
         a, b = cut(work, lo, hi, share, np.int64(PUSH_SHARES)), cut(work, lo, hi, share + 1, np.int64(PUSH_SHARES))
-        push_rows(order, a, b, start, length, other, slot, weight, x, sums[share])
+        push_rows(order, a, b, start, length, other, slot, heads, weight, x, sums[share])
 
 
 @jit
-def push_generation(order, lo, hi, work, threads, start, length, other, slot, weight, x, sums):
+def push_generation(order, lo, hi, work, threads, start, length, other, slot, heads, weight, x, sums):
     """Add what one generation sends to the sums, ``sums[share, target]``; little work is one share."""
     if work[hi] - work[lo] < SERIAL_WORK:
-        push_rows(order, lo, hi, start, length, other, slot, weight, x, sums[0])
+        push_rows(order, lo, hi, start, length, other, slot, heads, weight, x, sums[0])
     elif threads == 1:
         for i in range(PUSH_SHARES):
             share, shares = np.int64(i), np.int64(PUSH_SHARES)
             a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
-            push_rows(order, a, b, start, length, other, slot, weight, x, sums[share])
+            push_rows(order, a, b, start, length, other, slot, heads, weight, x, sums[share])
     else:
-        _push_shares(order, lo, hi, work, start, length, other, slot, weight, x, sums)
+        _push_shares(order, lo, hi, work, start, length, other, slot, heads, weight, x, sums)
 
 
 @jit
-def activated(code, a, x, zero, one, short):
-    """An activation of one value, as `activate` computes it in a row; ``short`` says that it is float32."""
-    if code == RELU:
-        return x if x > zero or x != x else zero
-    if code == IDENTITY:
-        return x
-    if short:
-        if code == TANH:
-            return fast_tanh(x)
-        if code == SIGMOID:
-            return fast_sigmoid(x)
-        if code == GAUSS:
-            return fast_exp(-(x * x))
-    return value(code, a, x, zero, one)
+def take_sums(first, second, third, fourth, bias, x):
+    """The four sums of every neuron, which become zero, and its bias."""
+    zero = x.dtype.type(0)
+    for i in range(x.shape[0]):
+        x[i] = ((first[i] + second[i]) + (third[i] + fourth[i])) + bias[i]
+        first[i] = zero
+        second[i] = zero
+        third[i] = zero
+        fourth[i] = zero
+
+
+@jit
+def rectify(x):
+    """ReLU in place; NaN stays NaN."""
+    for i in range(x.shape[0]):
+        x[i] = x.dtype.type(0) if x[i] < 0 else x[i]
+
+
+@jit
+def alike(order, i, hi, activation, parameter, aggregation):
+    """Where the neurons behind ``order[i]`` stop being its neighbours of the same kind."""
+    first = np.int64(order[i])
+    kind, a, way = activation[first], parameter[first], aggregation[first]
+    end = i + 1
+    while end < hi:
+        r = np.uint32(order[end])
+        if r != first + end - i or activation[r] != kind or parameter[r] != a or aggregation[r] != way:
+            break
+        end += 1
+    return end
 
 
 @jit
 def forward_one(
-    order, offsets, work, inputs, input_work, threads, start, length, other, slot, fan_in, weight, activation,
-    parameter, aggregation, bias, x, z, keep_z, sums,
+    order, offsets, work, inputs, input_work, outputs, threads, start, length, other, slot, heads, fan_in, weight,
+    activation, parameter, aggregation, bias, sample, x, sums, out,
 ):  # fmt: skip
-    """Run one sample, x over neuron slots, whose inputs are there, through neurons that add up their terms."""
-    zero, one, short = x.dtype.type(0), x.dtype.type(1), x.itemsize == 4
-    for share in range(sums.shape[0]):
-        for r in range(sums.shape[1]):
-            sums[share, r] = 0
+    """Run one ``sample`` through neurons that add up their terms: fill ``x`` over neuron slots, and ``out``.
+
+    The ``sums`` are zero before and after.
+    """
+    for j in range(inputs.shape[0]):
+        x[inputs[j]] = sample[j]
     push_generation(
-        inputs, np.int64(0), np.int64(inputs.shape[0]), input_work, threads, start, length, other, slot, weight, x, sums
-    )
+        inputs, np.int64(0), np.int64(inputs.shape[0]), input_work, threads, start, length, other, slot, heads, weight,
+        x, sums,
+    )  # fmt: skip
     for g in range(offsets.shape[0] - 1):
-        for i in range(offsets[g], offsets[g + 1]):
-            r = order[i]
-            total = zero
-            for share in range(sums.shape[0]):
-                total += sums[share, r]
-            if aggregation[r] == MEAN:
-                total /= x.dtype.type(max(fan_in[r], 1))
-            total += bias[r]
-            if keep_z:
-                z[r] = total
-            x[r] = activated(activation[r], parameter[r], total, zero, one, short)
-        push_generation(order, offsets[g], offsets[g + 1], work, threads, start, length, other, slot, weight, x, sums)
+        i, hi = offsets[g], offsets[g + 1]
+        while i < hi:
+            end = alike(order, i, hi, activation, parameter, aggregation)
+            r0 = np.int64(order[i])
+            r1 = r0 + end - i
+            terms = sums[:, r0:r1]
+            take_sums(terms[0], terms[1], terms[2], terms[3], bias[r0:r1], x[r0:r1])
+            if aggregation[r0] == MEAN:
+                for r in range(r0, r1):
+                    x[r] = (x[r] - bias[r]) / x.dtype.type(max(fan_in[r], 1)) + bias[r]
+            if activation[r0] == RELU:
+                rectify(x[r0:r1])
+            elif activation[r0] != IDENTITY:
+                activate(activation[r0], parameter[r0], x[r0:r1])
+            i = end
+        push_generation(order, offsets[g], hi, work, threads, start, length, other, slot, heads, weight, x, sums)
+    for j in range(outputs.shape[0]):
+        out[j] = x[outputs[j]]
 
 
 # -- predictions of deep networks, which keep only what is still to be read --------------------------------------------
