@@ -12,7 +12,7 @@ import numpy as np
 from ...locks import ALONE
 from ...plan import MEAN, Plan
 from ..state import State
-from . import kernels, sparse, threads
+from . import kernels, long_rows, sparse, threads
 from .buffers import zeros
 from .losses import LOSSES
 from .stream import stream
@@ -39,7 +39,13 @@ class Pass:
         self._dtype = dtype = plan.graph.dtype
         self._plan, self._batch, self._n = plan, batch, plan.graph.neurons.size
         self.steps, self.history, self.single = steps, plan.history, single
-        self._layout = _layout(self._n, plan.n_special, batch, steps, self.history, dtype, single)
+        self._edits = plan.graph.edits
+        known = reuse if isinstance(reuse, Pass) and reuse._plan is plan else None
+        self._heads: tuple[int, np.ndarray] = known._heads if known else (-1, NO_HEADS)
+        unedited = known is not None and known._edits == self._edits
+        self.long: long_rows.AllLongRows = known.long if known and unedited else long_rows.find(plan)
+        chunks = len(self.long.incoming.row), len(self.long.outgoing.row)
+        self._layout = _layout(self._n, plan.n_special, batch, steps, self.history, dtype, single, chunks)
         self._buffers: dict[str, np.ndarray] = {}
         # Fresh pages cost more than the arithmetic of a small batch: take over what fits.
         if isinstance(reuse, Pass) and reuse._layout is self._layout:
@@ -53,8 +59,6 @@ class Pass:
         self.rate = _nothing(dtype)
         self.differentiated = False
         self.filled: np.ndarray | None = None  # the outputs, if the kernel has put them together
-        taken = isinstance(reuse, Pass) and reuse._plan is plan
-        self._heads: tuple[int, np.ndarray] = reuse._heads if taken and reuse is not None else (-1, NO_HEADS)
         self.sparse: Any = None  # X, if only the active inputs were run
         self._unread = False  # whether the inputs' rows are still to be filled from it
 
@@ -136,18 +140,28 @@ class Pass:
 
 @lru_cache(maxsize=64)
 def _layout(
-    n: int, n_special: int, batch: int, steps: int, history: int, dtype: np.dtype, single: bool = False
+    n: int,
+    n_special: int,
+    batch: int,
+    steps: int,
+    history: int,
+    dtype: np.dtype,
+    single: bool = False,
+    chunks: tuple[int, int] = (0, 0),
 ) -> Mapping[str, tuple[int, ...]]:
-    """Shapes of the buffers of a pass; a ``single`` sample has a panel of one lane."""
+    """Shapes of the buffers of a pass; a ``single`` sample has a panel of one lane.
+
+    Behind the rows of the neurons are those for the ``chunks`` of long rows by target, and by source.
+    """
     lanes = 1 if single else kernels.lanes_of(dtype, batch, n)
     panels = -(-batch // lanes)
     # Sliding on costs ``history`` steps of copying every so many steps.
     window = max(min(steps, 4 * history) + history, 2 * history) if history else 1
     rows = (panels, (history + steps) * n, lanes)
     return {
-        "acts": rows,
+        "acts": (panels, rows[1] + chunks[0], lanes),
         "z": rows,
-        "delta": (panels, window * n, lanes),
+        "delta": (panels, window * n + chunks[1], lanes),
         "kept": (panels, steps * n_special, 4, lanes),
         "delta_special": (panels, window * n_special, lanes),
         "sums": (kernels.PUSH_SHARES, n),
@@ -205,10 +219,11 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
     order, offsets, work, part_rows, part_bounds = (
         plan.rows, plan.offsets, plan.incoming_work, plan.part_rows, plan.part_bounds,
     )  # fmt: skip
+    long = run.long.incoming
     if entries:  # the first generation is for `run_sparse`
         done = offsets[1]
         order, offsets, work = order[done:], offsets[1:] - done, work[done:] - work[done]
-        part_rows, part_bounds = order, part_bounds[:0]
+        part_rows, part_bounds, long = order, part_bounds[:0], long.behind(int(done))
     with ALONE:
         column = len(weight) if not entries or 2 * work[-1] > len(weight) else 0
         if column >= (LARGE_COLUMN if acts.shape[0] * steps >= ENOUGH_READS else HUGE_COLUMN):
@@ -233,7 +248,7 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
             order, offsets, work, part_rows, part_bounds, _threads(run),
             steps, run.history, n, plan.n_special,
             graph.incoming.start, graph.incoming.length, graph.unrolled().incoming, slot, graph.connections["delay"],
-            weight, neurons["activation"],
+            *long, weight, neurons["activation"],
             neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], run.rate, plan.special, acts, z,
             keep_z, run.buffer("kept"),
         )  # fmt: skip
@@ -281,24 +296,25 @@ def backward(
         run._divisor = np.where(neurons["aggregation"] == MEAN, fan_in, 1).astype(graph.dtype)
     z = run.buffer("z") if plan.needs_preactivation or plan.leaks else acts
     special = run.buffer("delta_special")
-    inputs, input_work = plan.inputs, plan.input_work
+    inputs, input_work, long = plan.inputs, plan.input_work, run.long
     if run.sparse is not None:
-        inputs, input_work = inputs[:0], input_work[:1]
+        inputs, input_work, long = inputs[:0], input_work[:1], long._replace(inputs=long_rows.LongRows())
         if not add:
             graph.connections["grad"][:] = 0
     with ALONE:
         kernels.to_panels(_copiers(gradient), np.ascontiguousarray(gradient), places, by_output, 0, columns, False)
         if history:
-            ends = delta.shape[1] // max(n, 1) - history
-            delta[:, ends * n :] = 0 if later is None else later
+            ends = (delta.shape[1] - len(long.outgoing.row)) // max(n, 1) - history
+            delta[:, ends * n : (ends + history) * n] = 0 if later is None else later
             special[:, ends * plan.n_special :] = 0
         run._first_delta = kernels.backward(
             plan.rows, plan.offsets, plan.outgoing_work, inputs, input_work, _threads(run),
             run.steps, history, n, plan.n_special, columns, add, constant_state, graph.outgoing.start,
             graph.outgoing.length, graph.unrolled().outgoing, graph.outgoing.slot, graph.connections["delay"],
-            graph.incoming.length, graph.connections["weight"], graph.connections["grad"], neurons["activation"],
-            neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], neurons["bias_grad"], run.rate,
-            plan.special, output, by_output, acts, z, run.buffer("kept"), delta, special,
+            *long.outgoing, *long.inputs, graph.incoming.length, graph.connections["weight"], graph.connections["grad"],
+            neurons["activation"], neurons["activation_parameter"], neurons["aggregation"], neurons["bias"],
+            neurons["bias_grad"], run.rate, plan.special, output, by_output, acts, z, run.buffer("kept"), delta,
+            special,
         )  # fmt: skip
         if run.sparse is not None:
             sparse.backward(plan, run.sparse.rows, delta, run._first_delta * n)

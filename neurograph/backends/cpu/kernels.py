@@ -68,6 +68,8 @@ FAR = 2**22
 COLUMNS = 1024  # columns of X or Y that a thread copies at a time
 SERIAL_COPY = 250_000  # elements below which one thread copies them all
 READS_PER_LOOK = 16  # connections a row that run between two looks for samples that are zero everywhere
+CHUNK = 4096  # connections of a long row that one thread sums
+LONG = 2 * CHUNK  # connections from which a row is cut into chunks, so that no thread runs it alone
 SERIAL_WORK = 20_000  # connections times panels, about 0.1 ms, below which a parallel region is not worth its risk
 
 SUM, MEAN, PRODUCT, MAX, MIN, MAXABS, MEDIAN = AGGREGATIONS.values()
@@ -640,6 +642,16 @@ class Gradients(NamedTuple):
     fan_in: np.ndarray
 
 
+class Long(NamedTuple):
+    """The long rows of one direction, chunk after chunk in the order in which their neurons run; mostly none."""
+
+    first: np.ndarray  # first chunk of each neuron slot, -1 where its row is short; empty without long rows
+    row: np.ndarray  # neuron slot of each chunk
+    place: np.ndarray  # where that stands in the order
+    base: int  # row of the first chunk's sum, behind those of the neurons
+    ready: bool  # the sums of the chunks are there
+
+
 class Moment(NamedTuple):
     """Where one time step lies in the unrolled arrays."""
 
@@ -650,6 +662,91 @@ class Moment(NamedTuple):
     special: int  # first row in the window of special deltas
     n: int  # rows a step
     n_special: int
+
+
+# -- long rows ---------------------------------------------------------------------------------------------------------
+# The chunks, and the order in which their sums are added, are the same on any number of threads.
+
+
+@jit
+def is_long(long, r):
+    """Whether a neuron's row is cut into chunks."""
+    return long.first.shape[0] > 0 and long.first[r] >= 0
+
+
+@jit
+def chunk_ends(long, c, rows):
+    """The entries of chunk ``c``."""
+    r = np.int64(long.row[c])
+    k0 = rows.start[r] + (c - long.first[r]) * CHUNK
+    return k0, min(k0 + CHUNK, rows.start[r] + rows.length[r])
+
+
+@jit
+def first_chunk(long, i):
+    """The first chunk of the neurons from place ``i`` of the order on."""
+    return np.int64(np.searchsorted(long.place, i))
+
+
+@jit
+def chunks_of(long, r, rows):
+    """The chunks of a neuron's row: the first, and the one behind the last."""
+    first = np.int64(long.first[r])
+    return first, first + (rows.length[r] + CHUNK - 1) // CHUNK
+
+
+@jit
+def gather_chunk(long, c, at, rows, weight, acts, panel):
+    """The sum of one chunk of a target's row."""
+    k0, k1 = chunk_ends(long, c, rows)
+    zero = acts.dtype.type(0)
+    gather(weight, rows.other, rows.slot, k0, k1, acts, panel, at.acts, long.base + c, zero, False)
+
+
+@jit
+def gather_long(long, r, at, rows, weight, acts, panel, seed, relu):
+    """As `gather`, chunk by chunk."""
+    c0, c1 = chunks_of(long, r, rows)
+    if not long.ready:
+        for c in range(c0, c1):
+            gather_chunk(long, c, at, rows, weight, acts, panel)
+    for lane in range(acts.shape[2]):
+        total = seed
+        for c in range(c0, c1):
+            total += acts[panel, long.base + c, lane]
+        acts[panel, at.acts + r, lane] = acts.dtype.type(0) if relu and total < 0 else total  # NaN stays NaN
+
+
+@jit
+def spread_chunks(long, first_c, last_c, constant, at, first_step, rows, weight, grad, acts, delta):
+    """The gradients of some chunks of sources' rows, and what each adds to its source's delta."""
+    for c in range(first_c, last_c):
+        k0, k1 = chunk_ends(long, c, rows)
+        row, out = at.acts + long.row[c], long.base + c
+        for panel in range(acts.shape[0]):
+            first = first_step and panel == 0
+            if constant:
+                grad_only(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, first)
+            else:
+                spread(
+                    weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, out, first, False
+                )
+
+
+@jit
+def add_chunks(long, r, rows, acts, delta, panel, row, out, relu):
+    """The delta of a source from the sums of its chunks, as `spread` leaves it; returns its sum over the lanes."""
+    c0, c1 = chunks_of(long, r, rows)
+    zero = delta.dtype.type(0)
+    everything = zero
+    for lane in range(delta.shape[2]):
+        total = zero
+        if not relu or acts[panel, row, lane] > zero:
+            for c in range(c0, c1):
+                total += delta[panel, long.base + c, lane]
+        delta[panel, out, lane] = total
+        everything += total
+    return everything
 
 
 # -- one neuron --------------------------------------------------------------------------------------------------------
@@ -1006,7 +1103,7 @@ def spread_special(kind, w, x, kept, delta, by_source, add):
 
 
 @jit
-def forward_rows(order, lo, hi, first_panel, last_panel, at, rows, weight, neurons, panels, keep_z):
+def forward_rows(order, lo, hi, first_panel, last_panel, at, rows, long, weight, neurons, panels, keep_z):
     """Compute neurons ``order[lo:hi]`` at one moment for some panels; each writes its own row of ``acts``."""
     acts = panels.acts
     lanes = acts.shape[2]
@@ -1023,7 +1120,10 @@ def forward_rows(order, lo, hi, first_panel, last_panel, at, rows, weight, neuro
             fused = kind == SUM and neurons.activation[r] == RELU and not leaks
             if neurons.special[r] < 0:
                 seed = bias if kind == SUM else acts.dtype.type(0)
-                gather(weight, rows.other, rows.slot, k0, k1, acts, panel, at.acts, row, seed, fused)
+                if is_long(long, r):
+                    gather_long(long, r, at, rows, weight, acts, panel, seed, fused)
+                else:
+                    gather(weight, rows.other, rows.slot, k0, k1, acts, panel, at.acts, row, seed, fused)
                 if kind == MEAN:
                     scale = acts.dtype.type(1) / acts.dtype.type(max(rows.length[r], 1))
                     for lane in range(lanes):
@@ -1048,7 +1148,7 @@ def forward_rows(order, lo, hi, first_panel, last_panel, at, rows, weight, neuro
 
 
 @jit
-def backward_rows(order, lo, hi, constant, at, first_step, rows, weight, neurons, panels, gradients):
+def backward_rows(order, lo, hi, constant, at, first_step, rows, long, weight, neurons, panels, gradients):
     """Deltas of neurons ``order[lo:hi]`` at one moment, and what their outgoing connections add to the gradients.
 
     Each writes its own row of ``delta`` and its own connections' gradients. Neurons that are ``constant``, inputs or
@@ -1068,7 +1168,8 @@ def backward_rows(order, lo, hi, constant, at, first_step, rows, weight, neurons
             k0 = rows.start[r]
             k1 = k0 + rows.length[r]
             if constant:
-                grad_only(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, first)
+                if not is_long(long, r):
+                    grad_only(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, first)
                 if not has_special:
                     continue
             else:
@@ -1077,9 +1178,12 @@ def backward_rows(order, lo, hi, constant, at, first_step, rows, weight, neurons
                 adds_up = neurons.aggregation[r] == SUM and not has_special and not leaks
                 common = adds_up and column < 0 and activation in (IDENTITY, RELU)
                 shut = common and activation == RELU
-                total = spread(
-                    weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, out, first, shut
-                )
+                if is_long(long, r):
+                    total = add_chunks(long, r, rows, acts, delta, panel, row, out, shut)
+                else:
+                    total = spread(
+                        weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, out, first, shut
+                    )
                 if common:
                     gradients.bias[r] = total if first else gradients.bias[r] + total
                     continue
@@ -1166,8 +1270,8 @@ def moment(step, history, position, columns, n, n_special):
 
 @parallel_jit
 def _forward_shares(
-    order, lo, hi, by_panel, work, bounds, shares, first, last, history, rows, weight, neurons, panels, keep_z, n,
-    n_special,
+    order, lo, hi, by_panel, work, bounds, shares, first, last, history, rows, long, weight, neurons, panels, keep_z,
+    n, n_special,
 ):  # fmt: skip
     for i in numba.prange(shares):
         share = np.int64(i)  # prange counts in unsigned numbers, which would compile every function a second time
@@ -1180,58 +1284,82 @@ def _forward_shares(
                 a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
         for step in range(first, last):
             at = moment(np.int64(step), history, np.int64(0), np.int64(0), n, n_special)
-            forward_rows(order, a, b, panel, end, at, rows, weight, neurons, panels, keep_z)
+            forward_rows(order, a, b, panel, end, at, rows, long, weight, neurons, panels, keep_z)
+
+
+@parallel_jit
+def _forward_chunks(first, last, at, rows, long, weight, acts):
+    panels = np.int64(acts.shape[0])
+    for i in numba.prange((last - first) * panels):
+        task = np.int64(i)
+        gather_chunk(long, first + task // panels, at, rows, weight, acts, task % panels)
 
 
 @jit
 def forward(
     order, offsets, work, part_order, part_bounds, threads, steps, history, n, n_special, start, length, other, slot,
-    delay, weight, activation, parameter, aggregation, bias, rate, special, acts, z, keep_z, kept,
+    delay, long_first, long_row, long_place, weight, activation, parameter, aggregation, bias, rate, special, acts, z,
+    keep_z, kept,
 ):  # fmt: skip
     """Run all steps, and in each all generations, ``order[offsets[g]:offsets[g + 1]]`` after one another.
 
     Panels are independent, so with enough of them each thread takes its own through all steps and generations without
     a barrier, and so are parts of the graph that share only inputs; otherwise the threads share the neurons of each
-    generation that is worth it.
+    generation that is worth it, and before that the chunks of its long rows.
     """
     rows = Rows(start, length, other, slot, delay)
+    base = acts.shape[1] - long_row.shape[0]
+    long = Long(long_first, long_row, long_place, base, False)
+    summed = Long(long_first, long_row, long_place, base, True)
     neurons = Neurons(activation, parameter, aggregation, bias, rate, special)
     panels = Panels(acts, z, kept)
     count, everything = np.int64(acts.shape[0]), np.int64(order.shape[0])
     none, one = np.int64(0), np.int64(1)
-    load = np.int64(wide_panels(acts))
-    small = threads == 1 or work[everything] * load * steps < SERIAL_WORK
+    load, has_long = np.int64(wide_panels(acts)), long_row.shape[0] > 0
+    small = not has_long and (threads == 1 or work[everything] * load * steps < SERIAL_WORK)
     by_panel = not small and count >= threads and (count % threads == 0 or count >= 4 * threads)
-    by_part = not small and not by_panel and part_bounds.shape[0] > 0
+    by_part = not small and not by_panel and not has_long and part_bounds.shape[0] > 0
     nowhere = np.zeros(0, np.int64)
     if by_panel or by_part:
         shares = np.int64(part_bounds.shape[0] - 1) if by_part else count
         bounds = part_bounds if by_part else nowhere
         _forward_shares(
-            part_order, none, everything, by_panel, work, bounds, shares, none, steps, history, rows, weight, neurons,
-            panels, keep_z, n, n_special,
+            part_order, none, everything, by_panel, work, bounds, shares, none, steps, history, rows, long, weight,
+            neurons, panels, keep_z, n, n_special,
         )  # fmt: skip
         return
     for step in range(steps):
         at = moment(np.int64(step), history, none, none, n, n_special)
         for g in range(1 if small else offsets.shape[0] - 1):
             lo, hi = (none, everything) if small else (offsets[g], offsets[g + 1])
-            if small or (work[hi] - work[lo]) * load < SERIAL_WORK:
+            first, last = (first_chunk(long, lo), first_chunk(long, hi)) if has_long else (none, none)
+            if threads == 1 or (first == last and (small or (work[hi] - work[lo]) * load < SERIAL_WORK)):
                 which = part_order if small else order
-                forward_rows(which, lo, hi, none, count, at, rows, weight, neurons, panels, keep_z)
+                forward_rows(which, lo, hi, none, count, at, rows, long, weight, neurons, panels, keep_z)
             else:
+                if first < last:
+                    _forward_chunks(first, last, at, rows, long, weight, acts)
                 _forward_shares(
                     order, lo, hi, by_panel, work, nowhere, threads, np.int64(step), np.int64(step) + one, history,
-                    rows, weight, neurons, panels, keep_z, n, n_special,
+                    rows, summed, weight, neurons, panels, keep_z, n, n_special,
                 )  # fmt: skip
 
 
 @parallel_jit
-def _backward_shares(order, lo, hi, constant, work, shares, at, first_step, rows, weight, neurons, panels, gradients):
+def _backward_shares(
+    order, lo, hi, constant, work, shares, at, first_step, rows, long, weight, neurons, panels, gradients
+):  # fmt: skip
     for i in numba.prange(shares):
         share = np.int64(i)
         a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
-        backward_rows(order, a, b, constant, at, first_step, rows, weight, neurons, panels, gradients)
+        backward_rows(order, a, b, constant, at, first_step, rows, long, weight, neurons, panels, gradients)
+
+
+@parallel_jit
+def _backward_chunks(begin, end, constant, at, first_step, rows, long, weight, grad, acts, delta):
+    for i in numba.prange(end - begin):
+        c = begin + np.int64(i)
+        spread_chunks(long, c, c + 1, constant, at, first_step, rows, weight, grad, acts, delta)
 
 
 @jit
@@ -1256,8 +1384,9 @@ def clear(window, first, last):
 @jit
 def backward(
     order, offsets, work, inputs, input_work, threads, steps, history, n, n_special, columns, add, constant_state,
-    start, length, other, slot, delay, fan_in, weight, grad, activation, parameter, aggregation, bias, bias_grad, rate,
-    special, output, by_output, acts, z, kept, delta, delta_special,
+    start, length, other, slot, delay, long_first, long_row, long_place, input_first, input_row, input_place, fan_in,
+    weight, grad, activation, parameter, aggregation, bias, bias_grad, rate, special, output, by_output, acts, z, kept,
+    delta, delta_special,
 ):  # fmt: skip
     """Walk the steps from the last to the first, in each the generations likewise, then the inputs.
 
@@ -1270,7 +1399,8 @@ def backward(
     panels = Panels(acts, z, kept)
     gradients = Gradients(grad, bias_grad, output, by_output, delta, delta_special, fan_in)
     generations = offsets.shape[0] - 1
-    window = np.int64(delta.shape[1] // max(n, 1)) - history
+    base = delta.shape[1] - long_row.shape[0]
+    window = np.int64(base // max(n, 1)) - history
     position = window
     before = history if constant_state else 0
     for back in range(steps + before):
@@ -1291,11 +1421,19 @@ def backward(
             lo, hi = (np.int64(0), np.int64(inputs.shape[0])) if is_input else (offsets[g], offsets[g + 1])
             first = back == 0 and not add
             constant = is_input or step < 0
+            long_ones = (input_first, input_row, input_place) if is_input else (long_first, long_row, long_place)
+            long = Long(long_ones[0], long_ones[1], long_ones[2], base, True)
+            if long.row.shape[0] > 0:
+                begin, end = first_chunk(long, lo), first_chunk(long, hi)
+                if threads == 1:
+                    spread_chunks(long, begin, end, constant, at, first, rows, weight, grad, acts, delta)
+                elif begin < end:
+                    _backward_chunks(begin, end, constant, at, first, rows, long, weight, grad, acts, delta)
             if threads == 1 or (running[hi] - running[lo]) * wide_panels(acts) < SERIAL_WORK:
-                backward_rows(which, lo, hi, constant, at, first, rows, weight, neurons, panels, gradients)
+                backward_rows(which, lo, hi, constant, at, first, rows, long, weight, neurons, panels, gradients)
             else:
                 _backward_shares(
-                    which, lo, hi, constant, running, threads, at, first, rows, weight, neurons, panels, gradients
+                    which, lo, hi, constant, running, threads, at, first, rows, long, weight, neurons, panels, gradients
                 )
     return position
 
