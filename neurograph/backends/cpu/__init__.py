@@ -264,7 +264,8 @@ def _forward_one(plan: Plan, X: np.ndarray, reuse: Pass | None) -> Pass:
     outputs = np.empty((1, 1, len(plan.outputs)), graph.dtype)
     with ALONE:
         kernels.forward_one(
-            plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, plan.outputs, _threads(run),
+            plan.rows, plan.offsets, plan.runs, plan.outgoing_work, plan.inputs, plan.input_work, plan.outputs,
+            _threads(run),
             *graph.outgoing.rows, run.heads(), graph.incoming.length, graph.connections["weight"],
             neurons["activation"], neurons["activation_parameter"], neurons["aggregation"], neurons["bias"],
             X.reshape(-1), run.buffer("acts").reshape(-1), run.buffer("sums"), outputs.reshape(-1),

@@ -1317,7 +1317,7 @@ def forward(
     none, one = np.int64(0), np.int64(1)
     load, has_long = np.int64(wide_panels(acts)), long_row.shape[0] > 0
     small = not has_long and (threads == 1 or work[everything] * load * steps < SERIAL_WORK)
-    by_panel = not small and count >= threads and (count % threads == 0 or count >= 4 * threads)
+    by_panel = threads > 1 and not small and count >= threads and (count % threads == 0 or count >= 4 * threads)
     by_part = not small and not by_panel and not has_long and part_bounds.shape[0] > 0
     nowhere = np.zeros(0, np.int64)
     if by_panel or by_part:
@@ -1682,15 +1682,22 @@ def push_generation(order, lo, hi, work, threads, start, length, other, slot, he
 
 
 @jit
-def take_sums(first, second, third, fourth, bias, x):
-    """The four sums of every neuron, which become zero, and its bias."""
+def take_sums(first, second, third, fourth, x):
+    """Add up the four sums of every neuron, which become zero."""
     zero = x.dtype.type(0)
     for i in range(x.shape[0]):
-        x[i] = ((first[i] + second[i]) + (third[i] + fourth[i])) + bias[i]
+        x[i] = (first[i] + second[i]) + (third[i] + fourth[i])
         first[i] = zero
         second[i] = zero
         third[i] = zero
         fourth[i] = zero
+
+
+@jit
+def shift(x, bias):
+    """Add the biases."""
+    for i in range(x.shape[0]):
+        x[i] += bias[i]
 
 
 @jit
@@ -1701,27 +1708,13 @@ def rectify(x):
 
 
 @jit
-def alike(order, i, hi, activation, parameter, aggregation):
-    """Where the neurons behind ``order[i]`` stop being its neighbours of the same kind."""
-    first = np.int64(order[i])
-    kind, a, way = activation[first], parameter[first], aggregation[first]
-    end = i + 1
-    while end < hi:
-        r = np.uint32(order[end])
-        if r != first + end - i or activation[r] != kind or parameter[r] != a or aggregation[r] != way:
-            break
-        end += 1
-    return end
-
-
-@jit
 def forward_one(
-    order, offsets, work, inputs, input_work, outputs, threads, start, length, other, slot, heads, fan_in, weight,
+    order, offsets, runs, work, inputs, input_work, outputs, threads, start, length, other, slot, heads, fan_in, weight,
     activation, parameter, aggregation, bias, sample, x, sums, out,
 ):  # fmt: skip
     """Run one ``sample`` through neurons that add up their terms: fill ``x`` over neuron slots, and ``out``.
 
-    The ``sums`` are zero before and after.
+    For ``runs`` see `Plan`. The ``sums`` are zero before and after.
     """
     for j in range(inputs.shape[0]):
         x[inputs[j]] = sample[j]
@@ -1729,23 +1722,25 @@ def forward_one(
         inputs, np.int64(0), np.int64(inputs.shape[0]), input_work, threads, start, length, other, slot, heads, weight,
         x, sums,
     )  # fmt: skip
-    for g in range(offsets.shape[0] - 1):
-        i, hi = offsets[g], offsets[g + 1]
-        while i < hi:
-            end = alike(order, i, hi, activation, parameter, aggregation)
-            r0 = np.int64(order[i])
-            r1 = r0 + end - i
-            terms = sums[:, r0:r1]
-            take_sums(terms[0], terms[1], terms[2], terms[3], bias[r0:r1], x[r0:r1])
-            if aggregation[r0] == MEAN:
-                for r in range(r0, r1):
-                    x[r] = (x[r] - bias[r]) / x.dtype.type(max(fan_in[r], 1)) + bias[r]
-            if activation[r0] == RELU:
-                rectify(x[r0:r1])
-            elif activation[r0] != IDENTITY:
-                activate(activation[r0], parameter[r0], x[r0:r1])
-            i = end
-        push_generation(order, offsets[g], hi, work, threads, start, length, other, slot, heads, weight, x, sums)
+    g = 0
+    for i in range(runs.shape[0] - 1):
+        r0 = np.int64(order[runs[i]])
+        r1 = r0 + runs[i + 1] - runs[i]
+        terms = sums[:, r0:r1]
+        take_sums(terms[0], terms[1], terms[2], terms[3], x[r0:r1])
+        if aggregation[r0] == MEAN:
+            for r in range(r0, r1):
+                x[r] /= x.dtype.type(max(fan_in[r], 1))
+        shift(x[r0:r1], bias[r0:r1])
+        if activation[r0] == RELU:
+            rectify(x[r0:r1])
+        elif activation[r0] != IDENTITY:
+            activate(activation[r0], parameter[r0], x[r0:r1])
+        if runs[i + 1] == offsets[g + 1]:
+            push_generation(
+                order, offsets[g], offsets[g + 1], work, threads, start, length, other, slot, heads, weight, x, sums
+            )
+            g += 1
     for j in range(outputs.shape[0]):
         out[j] = x[outputs[j]]
 
