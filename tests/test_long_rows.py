@@ -6,7 +6,7 @@ import pytest
 from scipy import sparse
 
 import neurograph as ng
-from neurograph.backends.cpu import kernels
+from neurograph.backends.cpu import kernels, threads
 
 LEAVES = kernels.LONG + 1000
 
@@ -118,3 +118,29 @@ def test_sparse_inputs():
     Y = np.ones((6, 3), np.float32)
     dense = net.predict(X), *gradients(net, X, Y)
     close((net.predict(sparse.csr_array(X)), *gradients(net, sparse.csr_array(X), Y)), dense, "float32")
+
+
+@pytest.mark.nojit
+@pytest.mark.skipif(not numba.config.DISABLE_JIT, reason="compiled kernels do not see what a test puts in their place")
+@pytest.mark.parametrize("count", [2, 200])
+def test_one_thread_enters_no_parallel_region(monkeypatch, count):
+    """A child made by fork must not."""
+
+    def refuse(*arguments):
+        raise AssertionError("a parallel region")
+
+    for name in ("_forward_shares", "_forward_chunks", "_backward_shares", "_backward_chunks"):
+        monkeypatch.setattr(kernels, name, refuse)
+    monkeypatch.setattr(kernels, "LONG", 16)
+    monkeypatch.setattr(kernels, "CHUNK", 8)
+    monkeypatch.setattr(threads, "count", lambda: 1)
+    net = ng.Network(seed=0)
+    x, hub, leaves, y = net.add_inputs(30), net.add_neurons(1), net.add_neurons(29), net.add_outputs(2)
+    net.connect(x, hub, weight=0.1)
+    net.connect(hub, leaves)
+    net.connect(leaves, y)
+    net.connect(x[:1], leaves)
+    X, Y = batch(net, count), np.ones((count, 2), np.float32)
+    ours = net.predict(X), *gradients(net, X, Y)
+    net.backend_name = "reference"
+    close(ours, (net.predict(X), *gradients(net, X, Y)), "float32")
