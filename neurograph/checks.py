@@ -144,9 +144,9 @@ def inputs(X: Any, n_inputs: int, dtype: np.dtype, remembers: bool = False) -> n
     if not (as_wanted and X.ndim == 2 + remembers and X.shape[-1] == n_inputs and X.size):
         X = reals(X, dtype, "X", "pad the sequences to one length and say by `mask` which steps count")
         require_shape(X, n_inputs, remembers)
-    X = np.ascontiguousarray(finite(X, "X"))
+    finite(X, "X")
     # Numba types read-only arrays apart, which would compile every kernel again.
-    return X if X.flags.writeable else X.copy()
+    return X if X.flags.carray else np.array(X, order="C")
 
 
 def require_shape(X: Any, n_inputs: int, remembers: bool) -> None:

@@ -112,6 +112,17 @@ class Plan:
         """Whether each neuron slot is an input."""
         return self.graph.neurons["kind"] == INPUT
 
+    @cached_property
+    def runs(self) -> np.ndarray:
+        """Where in ``rows`` neighbours of one generation, activation and aggregation begin; and the end."""
+        begins = np.zeros(len(self.rows) + 1, bool)
+        begins[self.offsets] = True
+        begins[1:-1] |= np.diff(self.rows) != 1
+        for name in ("activation", "activation_parameter", "aggregation"):
+            column = self.graph.neurons[name][self.rows]
+            begins[1:-1] |= column[1:] != column[:-1]
+        return np.flatnonzero(begins)
+
     @property
     def n_generations(self) -> int:
         """Number of generations that compute something."""

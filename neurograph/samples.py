@@ -123,6 +123,8 @@ class SparseSteps:
 
 def inputs(X: Any, n_inputs: int, dtype: np.dtype, remembers: bool = False) -> Any:
     """X as `checks.inputs` gives it, or as `SparseSamples` where it is sparse."""
+    if type(X) is np.ndarray:
+        return checks.inputs(X, n_inputs, dtype, remembers)
     if isinstance(X, SparseSamples) and X.rows.dtype == dtype and X.shape[1] == n_inputs and not remembers:
         return X
     if isinstance(X, SparseSamples):

@@ -48,3 +48,30 @@ def test_same_on_any_number_of_threads_and_after_edits():
     net.connect(net.inputs, net.outputs, density=0.2)
     whole = net.predict(np.repeat(X, 3, axis=0))
     np.testing.assert_allclose(net.predict(X), whole[:1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_same_whether_slots_are_neighbours_or_not(dtype):
+    net = ng.topologies.layered([50, 60, 4], density=0.6, dtype=dtype)
+    rng = np.random.default_rng(2)
+    X = rng.normal(size=(1, 50)).astype(dtype)
+    for _ in range(6):
+        first = net.predict(X)  # reads the slots
+        np.testing.assert_array_equal(net.predict(X), first)  # knows which rows need no slots
+        np.testing.assert_array_equal(net.predict(X), first)
+        truth = net.predict(np.repeat(X, 2, axis=0))[:1]
+        np.testing.assert_allclose(first, truth, rtol=1e-4, atol=1e-5)
+        some = rng.random(net.n_connections) < 0.1  # freed slots are taken by others, so rows get mixed
+        net.prune(net.connections[some])
+        net.grow(net.inputs, net.neurons[50:110], int(some.sum()))
+
+
+def test_outputs_belong_to_the_caller():
+    net = ng.topologies.layered([5, 4, 3])
+    X = np.ones((1, 5), np.float32)
+    given = net.predict(X)
+    kept = given.copy()
+    given[:] = 7
+    np.testing.assert_array_equal(net.last_pass.outputs[:, 0], kept)
+    np.testing.assert_array_equal(net.predict(X), kept)
+    np.testing.assert_array_equal(given, 7)

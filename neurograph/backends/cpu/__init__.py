@@ -13,7 +13,7 @@ import numpy as np
 from ...locks import ALONE
 from ...plan import MEAN, Plan
 from ..state import State
-from . import blas, blocked, kernels, sparse, threads
+from . import blas, blocked, kernels, long_rows, sparse, threads
 from .blocks import Blocks, blocks_of
 from .buffers import zeros
 from .losses import LOSSES
@@ -27,6 +27,7 @@ __all__ = ["LOSSES", "Pass", "adam", "backward", "footprint", "forward", "rmspro
 # cache, and for a single read of one that stays in none: by slot, each read takes a line of its own from the caches.
 ENOUGH_READS, LARGE_COLUMN, HUGE_COLUMN = 2, 20_000, 2_000_000
 _numbers = count()  # of passes
+NO_HEADS = np.zeros(0, np.int32)
 NO_DELTAS = np.zeros((0, 0, 0), np.float32)
 
 
@@ -37,11 +38,28 @@ class Pass:
     began with.
     """
 
-    def __init__(self, plan: Plan, batch: int, steps: int, reuse: Pass | None, single: bool = False):
+    def __init__(
+        self,
+        plan: Plan,
+        batch: int,
+        steps: int,
+        reuse: Pass | None,
+        single: bool = False,
+        blocks: Blocks | None = None,
+    ):
         self._dtype = dtype = plan.graph.dtype
         self._plan, self._batch, self._n = plan, batch, plan.graph.neurons.size
-        self.steps, self.history = steps, plan.history
-        self._layout = _layout(self._n, plan.n_special, batch, steps, self.history, dtype, single)
+        self.steps, self.history, self.single = steps, plan.history, single
+        self._edits = plan.graph.edits
+        known = reuse if isinstance(reuse, Pass) and reuse._plan is plan else None
+        self._heads: tuple[int, np.ndarray] = known._heads if known else (-1, NO_HEADS)
+        self.blocks = blocks  # if dense blocks are run as such; then no row is so long that it would have to be cut
+        self.long = long_rows.NONE
+        if blocks is None:
+            unedited = known is not None and known.blocks is None and known._edits == self._edits
+            self.long = known.long if known and unedited else long_rows.find(plan)
+        chunks = len(self.long.incoming.row), len(self.long.outgoing.row)
+        self._layout = _layout(self._n, plan.n_special, batch, steps, self.history, dtype, single, chunks)
         self._buffers: dict[str, np.ndarray] = {}
         # Fresh pages cost more than the arithmetic of a small batch: take over what fits.
         if isinstance(reuse, Pass) and reuse._layout is self._layout:
@@ -54,8 +72,8 @@ class Pass:
         self._first_delta = 0
         self.rate = _nothing(dtype)
         self.differentiated = False
+        self.filled: np.ndarray | None = None  # the outputs, if the kernel has put them together
         self.sparse: Any = None  # X, if only the active inputs were run
-        self.blocks: Blocks | None = None  # if dense blocks were run as such
         self.number = next(_numbers)
         self._unread = False  # whether the inputs' rows are still to be filled from it
 
@@ -71,6 +89,18 @@ class Pass:
             self._buffers["ordered"] = zeros((count,), self._dtype)
         return self._buffers["ordered"]
 
+    def heads(self) -> np.ndarray:
+        """See `kernels.find_heads`; empty for the first sample after an edit, which may be the only one."""
+        graph = self._plan.graph
+        edits, heads = self._heads
+        if edits != graph.edits:
+            self._heads = graph.edits, NO_HEADS
+        elif not len(heads):
+            heads = np.empty(self._n, np.int32)
+            kernels.find_heads(graph.outgoing.start, graph.outgoing.length, graph.outgoing.slot, heads)
+            self._heads = edits, heads
+        return self._heads[1]
+
     @property
     def samples(self) -> int:
         """Samples that run, those included that fill up the last panel."""
@@ -85,7 +115,8 @@ class Pass:
     @property
     def outputs(self) -> np.ndarray:
         """(batch, steps, n_outputs)."""
-        return self.activations(self._plan.outputs)
+        filled, self.filled = self.filled, None  # given away once: who has it may change it
+        return self.activations(self._plan.outputs) if filled is None else filled
 
     def activations(self, slots: np.ndarray, first: int = 0) -> np.ndarray:
         """(batch, steps - first, len(slots)); a negative ``first`` begins in the state."""
@@ -130,18 +161,28 @@ class Pass:
 
 @lru_cache(maxsize=64)
 def _layout(
-    n: int, n_special: int, batch: int, steps: int, history: int, dtype: np.dtype, single: bool = False
+    n: int,
+    n_special: int,
+    batch: int,
+    steps: int,
+    history: int,
+    dtype: np.dtype,
+    single: bool = False,
+    chunks: tuple[int, int] = (0, 0),
 ) -> Mapping[str, tuple[int, ...]]:
-    """Shapes of the buffers of a pass; a ``single`` sample has a panel of one lane."""
+    """Shapes of the buffers of a pass; a ``single`` sample has a panel of one lane.
+
+    Behind the rows of the neurons are those for the ``chunks`` of long rows by target, and by source.
+    """
     lanes = 1 if single else kernels.lanes_of(dtype, batch, n)
     panels = -(-batch // lanes)
     # Sliding on costs ``history`` steps of copying every so many steps.
     window = max(min(steps, 4 * history) + history, 2 * history) if history else 1
     rows = (panels, (history + steps) * n, lanes)
     return {
-        "acts": rows,
+        "acts": (panels, rows[1] + chunks[0], lanes),
         "z": rows,
-        "delta": (panels, window * n, lanes),
+        "delta": (panels, window * n + chunks[1], lanes),
         "kept": (panels, steps * n_special, 4, lanes),
         "delta_special": (panels, window * n_special, lanes),
         "sums": (kernels.PUSH_SHARES, n),
@@ -168,12 +209,14 @@ def prepare(plan: Plan) -> None:
         blocks_of(plan).refresh()
 
 
-def _blocks_for(plan: Plan, run: Pass) -> Blocks | None:
-    """The dense blocks, if there are any and the samples are enough for them."""
-    if run.steps != 1 or run.samples < blocked.SAMPLES:
+def _blocks_for(plan: Plan, batch: int, steps: int) -> Blocks | None:
+    """The dense blocks, if there are any and the samples are enough for them, those that fill up a panel included."""
+    panels, _, lanes = _layout(plan.graph.neurons.size, 0, batch, 1, 0, plan.graph.dtype)["acts"]
+    if steps != 1 or panels * lanes < blocked.SAMPLES:
         return None
-    blocks = blocks_of(plan)
-    return blocks if blocks.refresh() else None
+    with ALONE:
+        blocks = blocks_of(plan)
+        return blocks if blocks.refresh() else None
 
 
 @lru_cache
@@ -201,37 +244,27 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
     ``keep`` what `backward` needs; ``reuse`` the memory of an older pass; begin with a ``state``, or with zeros.
     """
     batch, steps, _ = X.shape
-    single = batch == steps == 1 and not keep and not plan.history and not plan.n_special
-    entries = not isinstance(X, np.ndarray) and not single and sparse.pays(plan, X)
+    if batch == steps == 1 and not keep and not plan.history and not plan.n_special:
+        return _forward_one(plan, np.asarray(X), reuse)
+    entries = not isinstance(X, np.ndarray) and sparse.pays(plan, X)
     if not entries:
         X = np.asarray(X)
-    run = Pass(plan, batch, steps, reuse, single)
+    run = Pass(plan, batch, steps, reuse, blocks=None if entries else _blocks_for(plan, batch, steps))
     graph, neurons, n = plan.graph, plan.graph.neurons, plan.graph.neurons.size
     acts, keep_z = run.buffer("acts"), plan.leaks or (keep and plan.needs_preactivation)
     z = run.buffer("z") if keep_z else acts
     if plan.leaks:  # a freed slot has time constant 0
         run.rate = (1 / np.maximum(neurons["time_constant"], 1)).astype(graph.dtype)
     weight, slot = graph.connections["weight"], graph.incoming.slot
-    if single:
-        x = acts.reshape(-1)
-        x[plan.inputs] = X[0, 0]
-        with ALONE:
-            kernels.forward_one(
-                plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, _threads(run),
-                *graph.outgoing.rows, graph.incoming.length, weight, neurons["activation"],
-                neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], x, z.reshape(-1), keep_z,
-                run.buffer("sums"),
-            )  # fmt: skip
-        return run
     order, offsets, work, part_rows, part_bounds = (
         plan.rows, plan.offsets, plan.incoming_work, plan.part_rows, plan.part_bounds,
     )  # fmt: skip
+    long = run.long.incoming
     if entries:  # the first generation is for `run_sparse`
         done = offsets[1]
         order, offsets, work = order[done:], offsets[1:] - done, work[done:] - work[done]
-        part_rows, part_bounds = order, part_bounds[:0]
+        part_rows, part_bounds, long = order, part_bounds[:0], long.behind(int(done))
     with ALONE:
-        run.blocks = None if entries else _blocks_for(plan, run)
         by_rows = work[-1] if run.blocks is None else run.blocks.sparse_work
         column = len(weight) if 2 * by_rows > len(weight) else 0
         if column >= (LARGE_COLUMN if acts.shape[0] * steps >= ENOUGH_READS else HUGE_COLUMN):
@@ -257,7 +290,7 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
             kernels.forward(
                 order, offsets, work, *(parts or (order, part_bounds[:0])), _threads(run), steps, run.history, n,
                 plan.n_special, graph.incoming.start, graph.incoming.length, graph.unrolled().incoming, slot,
-                graph.connections["delay"], weight, neurons["activation"], neurons["activation_parameter"],
+                graph.connections["delay"], *long, weight, neurons["activation"], neurons["activation_parameter"],
                 neurons["aggregation"], neurons["bias"], run.rate, plan.special, acts, z, keep_z, run.buffer("kept"),
             )  # fmt: skip
 
@@ -266,6 +299,25 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
         else:
             with blas.one_thread():
                 blocked.forward(plan, run, run.blocks, _threads(run), acts, z, keep_z, run_rows)
+    return run
+
+
+def _forward_one(plan: Plan, X: np.ndarray, reuse: Pass | None) -> Pass:
+    """Run one sample of one step, of which nothing is to be kept."""
+    # Beside a small network every attribute counts: the pass of the sample before is this one's too.
+    taken = isinstance(reuse, Pass) and reuse.single and reuse._plan is plan
+    run = reuse if taken and reuse is not None else Pass(plan, 1, 1, reuse, True)
+    graph, neurons = plan.graph, plan.graph.neurons
+    outputs = np.empty((1, 1, len(plan.outputs)), graph.dtype)
+    with ALONE:
+        kernels.forward_one(
+            plan.rows, plan.offsets, plan.runs, plan.outgoing_work, plan.inputs, plan.input_work, plan.outputs,
+            _threads(run),
+            *graph.outgoing.rows, run.heads(), graph.incoming.length, graph.connections["weight"],
+            neurons["activation"], neurons["activation_parameter"], neurons["aggregation"], neurons["bias"],
+            X.reshape(-1), run.buffer("acts").reshape(-1), run.buffer("sums"), outputs.reshape(-1),
+        )  # fmt: skip
+    run.filled = outputs
     return run
 
 
@@ -292,16 +344,16 @@ def backward(
         run._divisor = np.where(neurons["aggregation"] == MEAN, fan_in, 1).astype(graph.dtype)
     z = run.buffer("z") if plan.needs_preactivation or plan.leaks else acts
     special = run.buffer("delta_special")
-    inputs, input_work = plan.inputs, plan.input_work
+    inputs, input_work, long = plan.inputs, plan.input_work, run.long
     if run.sparse is not None:
-        inputs, input_work = inputs[:0], input_work[:1]
+        inputs, input_work, long = inputs[:0], input_work[:1], long._replace(inputs=long_rows.LongRows())
         if not add:
             graph.connections["grad"][:] = 0
     with ALONE:
         kernels.to_panels(_copiers(gradient), np.ascontiguousarray(gradient), places, by_output, 0, columns, False)
         if history:
-            ends = delta.shape[1] // max(n, 1) - history
-            delta[:, ends * n :] = 0 if later is None else later
+            ends = (delta.shape[1] - len(long.outgoing.row)) // max(n, 1) - history
+            delta[:, ends * n : (ends + history) * n] = 0 if later is None else later
             special[:, ends * plan.n_special :] = 0
 
         def run_rows(
@@ -312,7 +364,8 @@ def backward(
             rows = rows or (out.start, out.length, graph.unrolled().outgoing, out.slot)
             return kernels.backward(
                 order, offsets, work, inputs, input_work, _threads(run), run.steps, history, n, plan.n_special, columns,
-                add, constant_state, begun, *rows, graph.connections["delay"], graph.incoming.length,
+                add, constant_state, begun, *rows, graph.connections["delay"], *long.outgoing, *long.inputs,
+                graph.incoming.length,
                 graph.connections["weight"], graph.connections["grad"], neurons["activation"],
                 neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], neurons["bias_grad"],
                 run.rate, plan.special, output, by_output, acts, z, run.buffer("kept"), delta, special,

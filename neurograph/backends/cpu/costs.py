@@ -19,7 +19,7 @@ import numba
 import numpy as np
 
 from ...locks import alone
-from . import blas, dense, kernels
+from . import blas, dense, kernels, long_rows
 
 FLOOR = 0.3  # BLAS would have to be more than three times as fast as the row loops, which it is nowhere
 SAMPLES = 128  # for which the choice is made
@@ -156,19 +156,19 @@ def measure(dtype: np.dtype) -> Costs:
     by_output = np.zeros((panels, 0, lanes), dtype)
     cluster, position = np.full(n, -1, np.int32), np.zeros(n, np.int32)
     cluster[targets], position[targets] = 0, sources
-    place = blas.address(dtype)
+    place, long = blas.address(dtype), long_rows.LongRows()
     X, D, sums = (np.zeros(SIDE * panels * lanes, dtype) for _ in range(3))
 
     def forward_rows() -> None:
         kernels.forward(
-            order, offsets, work, order, nowhere, 1, 1, 0, n, 0, *incoming, delay, weight, byte, real, byte, real, rate,
+            order, offsets, work, order, nowhere, 1, 1, 0, n, 0, *incoming, delay, *long, weight, byte, real, byte, real, rate,
             special, acts, acts, False, kept,
         )  # fmt: skip
 
     def backward_rows() -> None:
         kernels.backward(
             both, np.array([0, SIDE, n]), work_of_both, nobody, work[:1], 1, 1, 0, n, 0, 0, False, False, False,
-            *outgoing, delay, length, weight, grad, byte, real, byte, real, real, rate, special, special, by_output,
+            *outgoing, delay, *long, *long, length, weight, grad, byte, real, byte, real, real, rate, special, special, by_output,
             acts, acts, kept, delta, delta[:, :0],
         )  # fmt: skip
 

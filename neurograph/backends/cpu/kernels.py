@@ -19,6 +19,7 @@ this one file, options included, because numba's disk cache does not notice chan
 
 import math
 from functools import partial
+from sys import byteorder
 from typing import NamedTuple
 
 import numba
@@ -67,6 +68,8 @@ FAR = 2**22
 COLUMNS = 1024  # columns of X or Y that a thread copies at a time
 SERIAL_COPY = 250_000  # elements below which one thread copies them all
 READS_PER_LOOK = 16  # connections a row that run between two looks for samples that are zero everywhere
+CHUNK = 4096  # connections of a long row that one thread sums
+LONG = 2 * CHUNK  # connections from which a row is cut into chunks, so that no thread runs it alone
 SERIAL_WORK = 20_000  # connections times panels, about 0.1 ms, below which a parallel region is not worth its risk
 
 SUM, MEAN, PRODUCT, MAX, MIN, MAXABS, MEDIAN = AGGREGATIONS.values()
@@ -644,6 +647,16 @@ class Gradients(NamedTuple):
     fan_in: np.ndarray
 
 
+class Long(NamedTuple):
+    """The long rows of one direction, chunk after chunk in the order in which their neurons run; mostly none."""
+
+    first: np.ndarray  # first chunk of each neuron slot, -1 where its row is short; empty without long rows
+    row: np.ndarray  # neuron slot of each chunk
+    place: np.ndarray  # where that stands in the order
+    base: int  # row of the first chunk's sum, behind those of the neurons
+    ready: bool  # the sums of the chunks are there
+
+
 class Moment(NamedTuple):
     """Where one time step lies in the unrolled arrays."""
 
@@ -654,6 +667,92 @@ class Moment(NamedTuple):
     special: int  # first row in the window of special deltas
     n: int  # rows a step
     n_special: int
+
+
+# -- long rows ---------------------------------------------------------------------------------------------------------
+# The chunks, and the order in which their sums are added, are the same on any number of threads.
+
+
+@jit
+def is_long(long, r):
+    """Whether a neuron's row is cut into chunks."""
+    return long.first.shape[0] > 0 and long.first[r] >= 0
+
+
+@jit
+def chunk_ends(long, c, rows):
+    """The entries of chunk ``c``."""
+    r = np.int64(long.row[c])
+    k0 = rows.start[r] + (c - long.first[r]) * CHUNK
+    return k0, min(k0 + CHUNK, rows.start[r] + rows.length[r])
+
+
+@jit
+def first_chunk(long, i):
+    """The first chunk of the neurons from place ``i`` of the order on."""
+    return np.int64(np.searchsorted(long.place, i))
+
+
+@jit
+def chunks_of(long, r, rows):
+    """The chunks of a neuron's row: the first, and the one behind the last."""
+    first = np.int64(long.first[r])
+    return first, first + (rows.length[r] + CHUNK - 1) // CHUNK
+
+
+@jit
+def gather_chunk(long, c, at, rows, weight, acts, panel):
+    """The sum of one chunk of a target's row."""
+    k0, k1 = chunk_ends(long, c, rows)
+    zero = acts.dtype.type(0)
+    gather(weight, rows.other, rows.slot, k0, k1, acts, panel, at.acts, long.base + c, zero, False)
+
+
+@jit
+def gather_long(long, r, at, rows, weight, acts, panel, seed, relu):
+    """As `gather`, chunk by chunk."""
+    c0, c1 = chunks_of(long, r, rows)
+    if not long.ready:
+        for c in range(c0, c1):
+            gather_chunk(long, c, at, rows, weight, acts, panel)
+    for lane in range(acts.shape[2]):
+        total = seed
+        for c in range(c0, c1):
+            total += acts[panel, long.base + c, lane]
+        acts[panel, at.acts + r, lane] = acts.dtype.type(0) if relu and total < 0 else total  # NaN stays NaN
+
+
+@jit
+def spread_chunks(long, first_c, last_c, constant, at, first_step, rows, weight, grad, acts, delta):
+    """The gradients of some chunks of sources' rows, and what each adds to its source's delta."""
+    for c in range(first_c, last_c):
+        k0, k1 = chunk_ends(long, c, rows)
+        row, out = at.acts + long.row[c], long.base + c
+        for panel in range(acts.shape[0]):
+            first = first_step and panel == 0
+            if constant:
+                grad_only(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, first)
+            else:
+                spread(
+                    weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, out, first, False,
+                    False,
+                )  # fmt: skip
+
+
+@jit
+def add_chunks(long, r, rows, acts, delta, panel, row, out, relu):
+    """The delta of a source from the sums of its chunks, as `spread` leaves it; returns its sum over the lanes."""
+    c0, c1 = chunks_of(long, r, rows)
+    zero = delta.dtype.type(0)
+    everything = zero
+    for lane in range(delta.shape[2]):
+        total = zero
+        if not relu or acts[panel, row, lane] > zero:
+            for c in range(c0, c1):
+                total += delta[panel, long.base + c, lane]
+        delta[panel, out, lane] = total
+        everything += total
+    return everything
 
 
 # -- one neuron --------------------------------------------------------------------------------------------------------
@@ -1010,7 +1109,7 @@ def spread_special(kind, w, x, kept, delta, by_source, add):
 
 
 @jit
-def forward_rows(order, lo, hi, first_panel, last_panel, at, rows, weight, neurons, panels, keep_z):
+def forward_rows(order, lo, hi, first_panel, last_panel, at, rows, long, weight, neurons, panels, keep_z):
     """Compute neurons ``order[lo:hi]`` at one moment for some panels; each writes its own row of ``acts``."""
     acts = panels.acts
     lanes = acts.shape[2]
@@ -1027,7 +1126,10 @@ def forward_rows(order, lo, hi, first_panel, last_panel, at, rows, weight, neuro
             fused = kind == SUM and neurons.activation[r] == RELU and not leaks
             if neurons.special[r] < 0:
                 seed = bias if kind == SUM else acts.dtype.type(0)
-                gather(weight, rows.other, rows.slot, k0, k1, acts, panel, at.acts, row, seed, fused)
+                if is_long(long, r):
+                    gather_long(long, r, at, rows, weight, acts, panel, seed, fused)
+                else:
+                    gather(weight, rows.other, rows.slot, k0, k1, acts, panel, at.acts, row, seed, fused)
                 if kind == MEAN:
                     scale = acts.dtype.type(1) / acts.dtype.type(max(rows.length[r], 1))
                     for lane in range(lanes):
@@ -1052,7 +1154,7 @@ def forward_rows(order, lo, hi, first_panel, last_panel, at, rows, weight, neuro
 
 
 @jit
-def backward_rows(order, lo, hi, constant, begun, at, first_step, rows, weight, neurons, panels, gradients):
+def backward_rows(order, lo, hi, constant, begun, at, first_step, rows, long, weight, neurons, panels, gradients):
     """Deltas of neurons ``order[lo:hi]`` at one moment, and what their outgoing connections add to the gradients.
 
     Each writes its own row of ``delta`` and its own connections' gradients. Neurons that are ``constant``, inputs or
@@ -1073,7 +1175,8 @@ def backward_rows(order, lo, hi, constant, begun, at, first_step, rows, weight, 
             k0 = rows.start[r]
             k1 = k0 + rows.length[r]
             if constant:
-                grad_only(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, first)
+                if not is_long(long, r):
+                    grad_only(weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, first)
                 if not has_special:
                     continue
             else:
@@ -1082,10 +1185,13 @@ def backward_rows(order, lo, hi, constant, begun, at, first_step, rows, weight, 
                 adds_up = neurons.aggregation[r] == SUM and not has_special and not leaks
                 common = adds_up and column < 0 and activation in (IDENTITY, RELU)
                 shut = common and activation == RELU
-                total = spread(
-                    weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, out, first, begun,
-                    shut,
-                )  # fmt: skip
+                if is_long(long, r):
+                    total = add_chunks(long, r, rows, acts, delta, panel, row, out, shut)
+                else:
+                    total = spread(
+                        weight, grad, rows.other, rows.slot, k0, k1, acts, delta, panel, row, at.delta, out, first,
+                        begun, shut,
+                    )  # fmt: skip
                 if common:
                     gradients.bias[r] = total if first else gradients.bias[r] + total
                     continue
@@ -1172,8 +1278,8 @@ def moment(step, history, position, columns, n, n_special):
 
 @parallel_jit
 def _forward_shares(
-    order, lo, hi, by_panel, work, bounds, shares, first, last, history, rows, weight, neurons, panels, keep_z, n,
-    n_special,
+    order, lo, hi, by_panel, work, bounds, shares, first, last, history, rows, long, weight, neurons, panels, keep_z,
+    n, n_special,
 ):  # fmt: skip
     for i in numba.prange(shares):
         share = np.int64(i)  # prange counts in unsigned numbers, which would compile every function a second time
@@ -1186,60 +1292,82 @@ def _forward_shares(
                 a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
         for step in range(first, last):
             at = moment(np.int64(step), history, np.int64(0), np.int64(0), n, n_special)
-            forward_rows(order, a, b, panel, end, at, rows, weight, neurons, panels, keep_z)
+            forward_rows(order, a, b, panel, end, at, rows, long, weight, neurons, panels, keep_z)
+
+
+@parallel_jit
+def _forward_chunks(first, last, at, rows, long, weight, acts):
+    panels = np.int64(acts.shape[0])
+    for i in numba.prange((last - first) * panels):
+        task = np.int64(i)
+        gather_chunk(long, first + task // panels, at, rows, weight, acts, task % panels)
 
 
 @jit
 def forward(
     order, offsets, work, part_order, part_bounds, threads, steps, history, n, n_special, start, length, other, slot,
-    delay, weight, activation, parameter, aggregation, bias, rate, special, acts, z, keep_z, kept,
+    delay, long_first, long_row, long_place, weight, activation, parameter, aggregation, bias, rate, special, acts, z,
+    keep_z, kept,
 ):  # fmt: skip
     """Run all steps, and in each all generations, ``order[offsets[g]:offsets[g + 1]]`` after one another.
 
     Panels are independent, so with enough of them each thread takes its own through all steps and generations without
     a barrier, and so are parts of the graph that share only inputs; otherwise the threads share the neurons of each
-    generation that is worth it.
+    generation that is worth it, and before that the chunks of its long rows.
     """
     rows = Rows(start, length, other, slot, delay)
+    base = acts.shape[1] - long_row.shape[0]
+    long = Long(long_first, long_row, long_place, base, False)
+    summed = Long(long_first, long_row, long_place, base, True)
     neurons = Neurons(activation, parameter, aggregation, bias, rate, special)
     panels = Panels(acts, z, kept)
     count, everything = np.int64(acts.shape[0]), np.int64(order.shape[0])
     none, one = np.int64(0), np.int64(1)
-    load = np.int64(wide_panels(acts))
-    small = threads == 1 or work[everything] * load * steps < SERIAL_WORK
-    by_panel = not small and count >= threads and (count % threads == 0 or count >= 4 * threads)
-    by_part = not small and not by_panel and part_bounds.shape[0] > 0
+    load, has_long = np.int64(wide_panels(acts)), long_row.shape[0] > 0
+    small = not has_long and (threads == 1 or work[everything] * load * steps < SERIAL_WORK)
+    by_panel = threads > 1 and not small and count >= threads and (count % threads == 0 or count >= 4 * threads)
+    by_part = not small and not by_panel and not has_long and part_bounds.shape[0] > 0
     nowhere = np.zeros(0, np.int64)
     if by_panel or by_part:
         shares = np.int64(part_bounds.shape[0] - 1) if by_part else count
         bounds = part_bounds if by_part else nowhere
         _forward_shares(
-            part_order, none, everything, by_panel, work, bounds, shares, none, steps, history, rows, weight, neurons,
-            panels, keep_z, n, n_special,
+            part_order, none, everything, by_panel, work, bounds, shares, none, steps, history, rows, long, weight,
+            neurons, panels, keep_z, n, n_special,
         )  # fmt: skip
         return
     for step in range(steps):
         at = moment(np.int64(step), history, none, none, n, n_special)
         for g in range(1 if small else offsets.shape[0] - 1):
             lo, hi = (none, everything) if small else (offsets[g], offsets[g + 1])
-            if small or (work[hi] - work[lo]) * load < SERIAL_WORK:
+            first, last = (first_chunk(long, lo), first_chunk(long, hi)) if has_long else (none, none)
+            if threads == 1 or (first == last and (small or (work[hi] - work[lo]) * load < SERIAL_WORK)):
                 which = part_order if small else order
-                forward_rows(which, lo, hi, none, count, at, rows, weight, neurons, panels, keep_z)
+                forward_rows(which, lo, hi, none, count, at, rows, long, weight, neurons, panels, keep_z)
             else:
+                if first < last:
+                    _forward_chunks(first, last, at, rows, long, weight, acts)
                 _forward_shares(
                     order, lo, hi, by_panel, work, nowhere, threads, np.int64(step), np.int64(step) + one, history,
-                    rows, weight, neurons, panels, keep_z, n, n_special,
+                    rows, summed, weight, neurons, panels, keep_z, n, n_special,
                 )  # fmt: skip
 
 
 @parallel_jit
 def _backward_shares(
-    order, lo, hi, constant, begun, work, shares, at, first_step, rows, weight, neurons, panels, gradients
-):
+    order, lo, hi, constant, begun, work, shares, at, first_step, rows, long, weight, neurons, panels, gradients
+):  # fmt: skip
     for i in numba.prange(shares):
         share = np.int64(i)
         a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
-        backward_rows(order, a, b, constant, begun, at, first_step, rows, weight, neurons, panels, gradients)
+        backward_rows(order, a, b, constant, begun, at, first_step, rows, long, weight, neurons, panels, gradients)
+
+
+@parallel_jit
+def _backward_chunks(begin, end, constant, at, first_step, rows, long, weight, grad, acts, delta):
+    for i in numba.prange(end - begin):
+        c = begin + np.int64(i)
+        spread_chunks(long, c, c + 1, constant, at, first_step, rows, weight, grad, acts, delta)
 
 
 @jit
@@ -1264,8 +1392,9 @@ def clear(window, first, last):
 @jit
 def backward(
     order, offsets, work, inputs, input_work, threads, steps, history, n, n_special, columns, add, constant_state,
-    begun, start, length, other, slot, delay, fan_in, weight, grad, activation, parameter, aggregation, bias, bias_grad,
-    rate, special, output, by_output, acts, z, kept, delta, delta_special,
+    begun, start, length, other, slot, delay, long_first, long_row, long_place, input_first, input_row, input_place,
+    fan_in, weight, grad, activation, parameter, aggregation, bias, bias_grad, rate, special, output, by_output, acts,
+    z, kept, delta, delta_special,
 ):  # fmt: skip
     """Walk the steps from the last to the first, in each the generations likewise, then the inputs.
 
@@ -1278,7 +1407,8 @@ def backward(
     panels = Panels(acts, z, kept)
     gradients = Gradients(grad, bias_grad, output, by_output, delta, delta_special, fan_in)
     generations = offsets.shape[0] - 1
-    window = np.int64(delta.shape[1] // max(n, 1)) - history
+    base = delta.shape[1] - long_row.shape[0]
+    window = np.int64(base // max(n, 1)) - history
     position = window
     before = history if constant_state else 0
     for back in range(steps + before):
@@ -1299,12 +1429,20 @@ def backward(
             lo, hi = (np.int64(0), np.int64(inputs.shape[0])) if is_input else (offsets[g], offsets[g + 1])
             first = back == 0 and not add
             constant = is_input or step < 0
+            long_ones = (input_first, input_row, input_place) if is_input else (long_first, long_row, long_place)
+            long = Long(long_ones[0], long_ones[1], long_ones[2], base, True)
+            if long.row.shape[0] > 0:
+                begin, end = first_chunk(long, lo), first_chunk(long, hi)
+                if threads == 1:
+                    spread_chunks(long, begin, end, constant, at, first, rows, weight, grad, acts, delta)
+                elif begin < end:
+                    _backward_chunks(begin, end, constant, at, first, rows, long, weight, grad, acts, delta)
             if threads == 1 or (running[hi] - running[lo]) * wide_panels(acts) < SERIAL_WORK:
-                backward_rows(which, lo, hi, constant, begun, at, first, rows, weight, neurons, panels, gradients)
+                backward_rows(which, lo, hi, constant, begun, at, first, rows, long, weight, neurons, panels, gradients)
             else:
                 _backward_shares(
-                    which, lo, hi, constant, begun, running, threads, at, first, rows, weight, neurons, panels,
-                    gradients,
+                    which, lo, hi, constant, begun, running, threads, at, first, rows, long, weight, neurons,
+                    panels, gradients,
                 )  # fmt: skip
     return position
 
@@ -1481,85 +1619,200 @@ def from_panels(threads, panels, slots, first, stride, array):
 # apart, whatever the number of threads, and so are the same on any.
 
 PUSH_SHARES = 4
+PUSH_GROUP = 8  # connections a turn
+
+
+@intrinsic
+def _push(typing, weight, other, slot, head, k0, k1, y, sums):
+    ends = types.int64, types.int64
+    signature = types.void(weight, other, slot, types.int64, *ends, sums.dtype, sums)
+
+    def codegen(context, builder, signature, arguments):
+        weight, other, slot, head, k0, k1, y, sums = arguments
+        t_weight, t_other, t_slot, _, _, _, _, t_sums = signature.args
+        emit = _Emit(context, builder, t_sums.dtype)
+        weight, sums = emit.data(t_weight, weight), emit.data(t_sums, sums)
+        other, slot = emit.data(t_other, other), emit.data(t_slot, slot)
+        numbers, values = ir.VectorType(I32, PUSH_GROUP), ir.VectorType(emit.scalar, PUSH_GROUP)
+        everywhere = ir.Constant(numbers, [0] * PUSH_GROUP)
+        lanes = range(PUSH_GROUP)
+
+        def filled(value):
+            vector = builder.insert_element(ir.Constant(values, ir.Undefined), value, ir.Constant(I32, 0))
+            return builder.shuffle_vector(vector, ir.Constant(values, ir.Undefined), everywhere)
+
+        def block(pointer, k, vector, align):
+            return builder.load(builder.bitcast(builder.gep(pointer, [k]), vector.as_pointer()), align=align)
+
+        def add(term, target):
+            cell = builder.gep(sums, [target])
+            builder.store(builder.fadd(builder.load(cell), term), cell)
+
+        def by_slot(k):
+            slots = block(slot, k, numbers, 4)
+            # Where the slots are neighbours, as they mostly are, so are the weights.
+            steps = builder.sub(slots, builder.shuffle_vector(slots, slots, everywhere))
+            beside = builder.icmp_signed("==", steps, ir.Constant(numbers, list(lanes)))
+            flags = ir.IntType(PUSH_GROUP)
+            together = builder.icmp_unsigned("==", builder.bitcast(beside, flags), ir.Constant(flags, -1))
+            with builder.if_else(together, likely=True) as (then, otherwise):
+                with then:
+                    loaded, loaded_at = block(weight, emit.index(slot, k), values, emit.scalar_bytes), builder.block
+                with otherwise:
+                    gathered = ir.Constant(values, ir.Undefined)
+                    for lane in lanes:
+                        cell = builder.sext(builder.extract_element(slots, ir.Constant(I32, lane)), I64)
+                        w = builder.load(builder.gep(weight, [cell]))
+                        gathered = builder.insert_element(gathered, w, ir.Constant(I32, lane))
+                    gathered_at = builder.block
+            weights = builder.phi(values)
+            weights.add_incoming(loaded, loaded_at)
+            weights.add_incoming(gathered, gathered_at)
+            return weights
+
+        def row(weights_of, place_of):
+            k, _, close = emit.loop(k0, k1, PUSH_GROUP, [])
+            terms = builder.fmul(weights_of(k), filled(y))
+            # Loads and stores are what limits the loop: weights are read together, and targets in pairs.
+            for lane in range(0, PUSH_GROUP, 2):
+                pointer = builder.gep(other, [builder.add(k, ir.Constant(I64, lane))])
+                pair = builder.load(builder.bitcast(pointer, I64.as_pointer()), align=4)
+                low, high = builder.zext(builder.trunc(pair, I32), I64), builder.lshr(pair, ir.Constant(I64, 32))
+                for i, target in enumerate((low, high) if byteorder == "little" else (high, low)):
+                    add(builder.extract_element(terms, ir.Constant(I32, lane + i)), target)
+            k, _ = close()
+            k, _, close = emit.loop(k, k1, 1, [])
+            add(builder.fmul(builder.load(builder.gep(weight, [place_of(k)])), y), emit.index(other, k))
+            close()
+
+        def place(k):
+            return builder.add(head, builder.sub(k, k0))
+
+        straight = builder.icmp_signed(">=", head, ir.Constant(I64, 0))
+        with builder.if_else(straight) as (then, otherwise):
+            with then:
+                row(lambda k: block(weight, place(k), values, emit.scalar_bytes), place)
+            with otherwise:
+                row(by_slot, lambda k: emit.index(slot, k))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _push_twin(weight, other, slot, head, k0, k1, y, sums):
+    for k in range(k0, k1):
+        sums[other[k]] += weight[slot[k]] * y
+
+
+if numba.config.DISABLE_JIT:
+    _push = _push_twin
 
 
 @jit
-def push_rows(order, lo, hi, start, length, other, slot, weight, x, sums):
-    """Add what neurons ``order[lo:hi]`` send to the sums of their targets."""
+def find_heads(start, length, slot, heads):
+    """The first slot of every row whose slots are neighbours in their order, -1 for the others."""
+    for r in range(heads.shape[0]):
+        first = slot[start[r]] if length[r] else 0
+        apart = 0
+        for k in range(length[r]):
+            apart |= slot[start[r] + k] - (first + k)
+        heads[r] = first if apart == 0 else -1
+
+
+@jit
+def push_rows(order, lo, hi, start, length, other, slot, heads, weight, x, sums):
+    """Add what neurons ``order[lo:hi]`` send to the sums of their targets; for ``heads`` see `find_heads`."""
     for i in range(lo, hi):
-        r = order[i]
-        y = x[r]
-        if y == 0:
-            continue
-        for k in range(start[r], start[r] + length[r]):
-            sums[np.uint32(other[k])] += weight[np.uint32(slot[k])] * y
+        r = np.int64(order[i])
+        if x[r] != 0:
+            head = np.int64(heads[r]) if heads.shape[0] > 0 else np.int64(-1)
+            _push(weight, other, slot, head, start[r], start[r] + length[r], x[r], sums)
 
 
 @parallel_jit
-def _push_shares(order, lo, hi, work, start, length, other, slot, weight, x, sums):
+def _push_shares(order, lo, hi, work, start, length, other, slot, heads, weight, x, sums):
     for i in numba.prange(PUSH_SHARES):
         share = np.int64(i)
         a, b = cut(work, lo, hi, share, np.int64(PUSH_SHARES)), cut(work, lo, hi, share + 1, np.int64(PUSH_SHARES))
-        push_rows(order, a, b, start, length, other, slot, weight, x, sums[share])
+        push_rows(order, a, b, start, length, other, slot, heads, weight, x, sums[share])
 
 
 @jit
-def push_generation(order, lo, hi, work, threads, start, length, other, slot, weight, x, sums):
+def push_generation(order, lo, hi, work, threads, start, length, other, slot, heads, weight, x, sums):
     """Add what one generation sends to the sums, ``sums[share, target]``; little work is one share."""
     if work[hi] - work[lo] < SERIAL_WORK:
-        push_rows(order, lo, hi, start, length, other, slot, weight, x, sums[0])
+        push_rows(order, lo, hi, start, length, other, slot, heads, weight, x, sums[0])
     elif threads == 1:
         for i in range(PUSH_SHARES):
             share, shares = np.int64(i), np.int64(PUSH_SHARES)
             a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
-            push_rows(order, a, b, start, length, other, slot, weight, x, sums[share])
+            push_rows(order, a, b, start, length, other, slot, heads, weight, x, sums[share])
     else:
-        _push_shares(order, lo, hi, work, start, length, other, slot, weight, x, sums)
+        _push_shares(order, lo, hi, work, start, length, other, slot, heads, weight, x, sums)
 
 
 @jit
-def activated(code, a, x, zero, one, short):
-    """An activation of one value, as `activate` computes it in a row; ``short`` says that it is float32."""
-    if code == RELU:
-        return x if x > zero or x != x else zero
-    if code == IDENTITY:
-        return x
-    if short:
-        if code == TANH:
-            return fast_tanh(x)
-        if code == SIGMOID:
-            return fast_sigmoid(x)
-        if code == GAUSS:
-            return fast_exp(-(x * x))
-    return value(code, a, x, zero, one)
+def take_sums(first, second, third, fourth, x):
+    """Add up the four sums of every neuron, which become zero."""
+    zero = x.dtype.type(0)
+    for i in range(x.shape[0]):
+        x[i] = (first[i] + second[i]) + (third[i] + fourth[i])
+        first[i] = zero
+        second[i] = zero
+        third[i] = zero
+        fourth[i] = zero
+
+
+@jit
+def shift(x, bias):
+    """Add the biases."""
+    for i in range(x.shape[0]):
+        x[i] += bias[i]
+
+
+@jit
+def rectify(x):
+    """ReLU in place; NaN stays NaN."""
+    for i in range(x.shape[0]):
+        x[i] = x.dtype.type(0) if x[i] < 0 else x[i]
 
 
 @jit
 def forward_one(
-    order, offsets, work, inputs, input_work, threads, start, length, other, slot, fan_in, weight, activation,
-    parameter, aggregation, bias, x, z, keep_z, sums,
+    order, offsets, runs, work, inputs, input_work, outputs, threads, start, length, other, slot, heads, fan_in, weight,
+    activation, parameter, aggregation, bias, sample, x, sums, out,
 ):  # fmt: skip
-    """Run one sample, x over neuron slots, whose inputs are there, through neurons that add up their terms."""
-    zero, one, short = x.dtype.type(0), x.dtype.type(1), x.itemsize == 4
-    for share in range(sums.shape[0]):
-        for r in range(sums.shape[1]):
-            sums[share, r] = 0
+    """Run one ``sample`` through neurons that add up their terms: fill ``x`` over neuron slots, and ``out``.
+
+    For ``runs`` see `Plan`. The ``sums`` are zero before and after.
+    """
+    for j in range(inputs.shape[0]):
+        x[inputs[j]] = sample[j]
     push_generation(
-        inputs, np.int64(0), np.int64(inputs.shape[0]), input_work, threads, start, length, other, slot, weight, x, sums
-    )
-    for g in range(offsets.shape[0] - 1):
-        for i in range(offsets[g], offsets[g + 1]):
-            r = order[i]
-            total = zero
-            for share in range(sums.shape[0]):
-                total += sums[share, r]
-            if aggregation[r] == MEAN:
-                total /= x.dtype.type(max(fan_in[r], 1))
-            total += bias[r]
-            if keep_z:
-                z[r] = total
-            x[r] = activated(activation[r], parameter[r], total, zero, one, short)
-        push_generation(order, offsets[g], offsets[g + 1], work, threads, start, length, other, slot, weight, x, sums)
+        inputs, np.int64(0), np.int64(inputs.shape[0]), input_work, threads, start, length, other, slot, heads, weight,
+        x, sums,
+    )  # fmt: skip
+    g = 0
+    for i in range(runs.shape[0] - 1):
+        r0 = np.int64(order[runs[i]])
+        r1 = r0 + runs[i + 1] - runs[i]
+        terms = sums[:, r0:r1]
+        take_sums(terms[0], terms[1], terms[2], terms[3], x[r0:r1])
+        if aggregation[r0] == MEAN:
+            for r in range(r0, r1):
+                x[r] /= x.dtype.type(max(fan_in[r], 1))
+        shift(x[r0:r1], bias[r0:r1])
+        if activation[r0] == RELU:
+            rectify(x[r0:r1])
+        elif activation[r0] != IDENTITY:
+            activate(activation[r0], parameter[r0], x[r0:r1])
+        if runs[i + 1] == offsets[g + 1]:
+            push_generation(
+                order, offsets[g], offsets[g + 1], work, threads, start, length, other, slot, heads, weight, x, sums
+            )
+            g += 1
+    for j in range(outputs.shape[0]):
+        out[j] = x[outputs[j]]
 
 
 # -- predictions of deep networks, which keep only what is still to be read --------------------------------------------
