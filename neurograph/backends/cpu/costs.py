@@ -161,15 +161,15 @@ def measure(dtype: np.dtype) -> Costs:
 
     def forward_rows() -> None:
         kernels.forward(
-            order, offsets, work, order, nowhere, 1, 1, 0, n, 0, *incoming, delay, *long, weight, byte, real, byte, real, rate,
-            special, acts, acts, False, kept,
+            order, offsets, work, order, nowhere, 1, 1, 0, n, 0, *incoming, delay, *long, weight, byte, real, byte, real,
+            rate, special, acts, acts, False, kept,
         )  # fmt: skip
 
     def backward_rows() -> None:
         kernels.backward(
             both, np.array([0, SIDE, n]), work_of_both, nobody, work[:1], 1, 1, 0, n, 0, 0, False, False, False,
-            *outgoing, delay, *long, *long, length, weight, grad, byte, real, byte, real, real, rate, special, special, by_output,
-            acts, acts, kept, delta, delta[:, :0],
+            *outgoing, delay, *long, *long, length, weight, grad, byte, real, byte, real, real, rate, special, special,
+            by_output, acts, acts, kept, delta, delta[:, :0],
         )  # fmt: skip
 
     def forward_block(edge: int = SIDE) -> None:
