@@ -24,6 +24,7 @@ __all__ = ["LOSSES", "Pass", "adam", "backward", "footprint", "forward", "rmspro
 # Bringing the weights into row order pays from so many reads of a column so long that it does not stay in the first
 # cache: by slot, each read takes a line of its own from the caches.
 ENOUGH_READS, LARGE_COLUMN = 2, 20_000
+FEW_FROM = 20_000  # connections from which a few samples run source by source
 NO_DELTAS = np.zeros((0, 0, 0), np.float32)
 
 
@@ -34,11 +35,11 @@ class Pass:
     began with.
     """
 
-    def __init__(self, plan: Plan, batch: int, steps: int, reuse: Pass | None, single: bool = False):
+    def __init__(self, plan: Plan, batch: int, steps: int, reuse: Pass | None, lanes: int = 0):
         self._dtype = dtype = plan.graph.dtype
         self._plan, self._batch, self._n = plan, batch, plan.graph.neurons.size
         self.steps, self.history = steps, plan.history
-        self._layout = _layout(self._n, plan.n_special, batch, steps, self.history, dtype, single)
+        self._layout = _layout(self._n, plan.n_special, batch, steps, self.history, dtype, lanes)
         self._buffers: dict[str, np.ndarray] = {}
         # Fresh pages cost more than the arithmetic of a small batch: take over what fits.
         if isinstance(reuse, Pass) and reuse._layout is self._layout:
@@ -119,10 +120,10 @@ class Pass:
 
 @lru_cache(maxsize=64)
 def _layout(
-    n: int, n_special: int, batch: int, steps: int, history: int, dtype: np.dtype, single: bool = False
+    n: int, n_special: int, batch: int, steps: int, history: int, dtype: np.dtype, lanes: int = 0
 ) -> Mapping[str, tuple[int, ...]]:
-    """Shapes of the buffers of a pass; a ``single`` sample has a panel of one lane."""
-    lanes = 1 if single else kernels.lanes_of(dtype, batch)
+    """Shapes of the buffers of a pass; with so many lanes a panel, if not as many as fit the batch."""
+    lanes = lanes or kernels.lanes_of(dtype, batch)
     panels = -(-batch // lanes)
     # Sliding on costs ``history`` steps of copying every so many steps.
     window = max(min(steps, 4 * history) + history, 2 * history) if history else 1
@@ -133,19 +134,27 @@ def _layout(
         "delta": (panels, window * n, lanes),
         "kept": (panels, steps * n_special, 4, lanes),
         "delta_special": (panels, window * n_special, lanes),
-        "sums": (kernels.PUSH_SHARES, n),
+        "sums": (kernels.PUSH_SHARES, n, lanes),
     }
 
 
 def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
     """Bytes that a pass takes, with its gradients if they are to ``keep``."""
-    shapes = _layout(plan.graph.neurons.size, plan.n_special, batch, steps, plan.history, plan.graph.dtype)
-    names = ["acts", "kept"]
+    lanes = _few(plan, batch, steps)
+    shapes = _layout(plan.graph.neurons.size, plan.n_special, batch, steps, plan.history, plan.graph.dtype, lanes)
+    names = ["acts", "sums"] if lanes else ["acts", "kept"]
     if plan.leaks or (keep and plan.needs_preactivation):
         names.append("z")
     if keep:
         names += ["delta", "delta_special"]
     return sum(math.prod(shapes[name]) for name in names) * plan.graph.dtype.itemsize
+
+
+def _few(plan: Plan, batch: int, steps: int) -> int:
+    """Lanes of the rows if so few samples run source by source, 0 otherwise."""
+    if steps > 1 or plan.history or plan.n_special or len(plan.graph.connections) < FEW_FROM:
+        return 0
+    return kernels.few_lanes_of(plan.graph.dtype, batch)
 
 
 @lru_cache
@@ -175,7 +184,8 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
     entries = not isinstance(X, np.ndarray) and not single and sparse.pays(plan, X)
     if not entries:
         X = np.asarray(X)
-    run = Pass(plan, batch, steps, reuse, single)
+    few = 0 if entries or single else _few(plan, batch, steps)
+    run = Pass(plan, batch, steps, reuse, 1 if single else few)
     graph, neurons, n = plan.graph, plan.graph.neurons, plan.graph.neurons.size
     acts, keep_z = run.buffer("acts"), plan.leaks or (keep and plan.needs_preactivation)
     z = run.buffer("z") if keep_z else acts
@@ -190,6 +200,16 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
                 plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, _threads(run),
                 *graph.outgoing.rows, graph.incoming.length, weight, neurons["activation"],
                 neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], x, z.reshape(-1), keep_z,
+                run.buffer("sums")[..., 0],
+            )  # fmt: skip
+        return run
+    if few:
+        with ALONE:
+            kernels.to_panels(_copiers(X), X, plan.inputs, acts, 0, n, True)
+            kernels.forward_few(
+                plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, _threads(run),
+                *graph.outgoing.rows, graph.connections["delay"], graph.incoming.length, weight, neurons["activation"],
+                neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], plan.special, acts, z, keep_z,
                 run.buffer("sums"),
             )  # fmt: skip
         return run

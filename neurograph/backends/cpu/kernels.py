@@ -54,8 +54,10 @@ NARROW = 1
 MIDDLE = min(4, 128 // REGISTER_BYTES)
 WIDE = min(8, 256 // REGISTER_BYTES)
 ACCUMULATORS = 8
+FEW = 2, 4, 8  # lanes of rows that are shorter than a register
 CACHE_LINE = 64  # bytes
 AHEAD = 12  # connections for which the rows are asked of the memory before they are needed
+FAR_AHEAD = 32  # the same where a connection takes less time
 TILE = 16  # columns and samples that are turned into rows together, as many as a cache line holds
 COLUMNS = 64 * TILE  # columns of X or Y that a thread copies at a time
 SERIAL_COPY = 100_000  # elements below which one thread copies them all
@@ -77,6 +79,11 @@ def lanes_of(dtype: np.dtype, batch: int) -> int:
     return next((n for n in lanes if batch <= n), lanes[-1])
 
 
+def few_lanes_of(dtype: np.dtype, batch: int) -> int:
+    """Samples a panel whose rows are shorter than a register, for `forward_few`; 0 if the batch is too large for it."""
+    return next((n for n in FEW if batch <= n and n * np.dtype(dtype).itemsize < REGISTER_BYTES), 0)
+
+
 # -- row loops in vector registers -------------------------------------------------------------------------------------
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
@@ -85,10 +92,10 @@ I32, I64 = ir.IntType(32), ir.IntType(64)
 class _Emit:
     """The few vector instructions that the row loops need, on top of an llvmlite builder."""
 
-    def __init__(self, context, builder, dtype):
+    def __init__(self, context, builder, dtype, width=None):
         self.context, self.builder = context, builder
         self.scalar = ir.FloatType() if dtype == types.float32 else ir.DoubleType()
-        self.width = REGISTER_BYTES // (4 if dtype == types.float32 else 8)
+        self.width = width or REGISTER_BYTES // (4 if dtype == types.float32 else 8)
         self.vector = ir.VectorType(self.scalar, self.width)
         suffix = f"v{self.width}f{32 if dtype == types.float32 else 64}"
         # llvmlite's declare_intrinsic does not name vector types, so the intrinsics are declared by hand.
@@ -152,6 +159,12 @@ class _Emit:
         )
         self.builder.call(function, [self.builder.bitcast(pointer, byte), *(ir.Constant(I32, i) for i in (0, 3, 1))])
 
+    def later(self, base, other, k, last, lanes):
+        """Pointer to the row at the far end of the entry some way after ``k``; that of slack may be anywhere."""
+        ahead = self.builder.add(k, ir.Constant(I64, FAR_AHEAD))
+        ahead = self.builder.select(self.builder.icmp_signed("<", ahead, last), ahead, last)
+        return self.builder.gep(base, [self.builder.mul(self.index(other, ahead), lanes)])
+
     def load_at(self, pointer, lane):
         return self.load(self.builder.gep(pointer, [lane]), 0)
 
@@ -165,6 +178,24 @@ class _Emit:
             before = self.builder.select(first, self.constant(0.0), self.builder.load(cell))
             value = self.builder.extract_element(sums, ir.Constant(I32, lane))
             self.builder.store(self.builder.fadd(before, value), cell)
+
+    def write(self, sums, column, cells, first):
+        """`add_each`, with one store where the cells are neighbours, as they mostly are."""
+        if len(cells) == 1:
+            self.add_each(sums, column, cells, first)
+            return
+        builder, together = self.builder, None
+        for j in range(1, len(cells)):
+            beside = builder.icmp_signed("==", builder.sub(cells[j], cells[0]), ir.Constant(I64, j))
+            together = beside if together is None else builder.and_(together, beside)
+        with builder.if_else(together) as (then, otherwise):
+            with then:
+                cell = builder.bitcast(builder.gep(column, [cells[0]]), sums.type.as_pointer())
+                nothing = ir.Constant(sums.type, [0.0] * len(cells))
+                before = builder.select(first, nothing, builder.load(cell, align=self.scalar_bytes))
+                builder.store(builder.fadd(before, sums), cell, align=self.scalar_bytes)
+            with otherwise:
+                self.add_each(sums, column, cells, first)
 
     @property
     def scalar_bytes(self):
@@ -363,6 +394,86 @@ def _spread_of(by_source):
     return spread
 
 
+def _push_of(lanes):
+    """One source's share of the sums of its targets, for rows that are shorter than a register."""
+
+    @intrinsic
+    def push(typing, weight, other, slot, k0, k1, acts, row, sums, share):
+        ends = types.int64, types.int64
+        signature = types.void(weight, other, slot, *ends, acts, types.int64, sums, types.int64)
+
+        def codegen(context, builder, signature, arguments):
+            weight, other, slot, k0, k1, acts, row, sums, share = arguments
+            t_weight, t_other, t_slot, _, _, t_acts, _, t_sums, _ = signature.args
+            emit = _Emit(context, builder, t_acts.dtype, lanes)
+            weight, other, slot = emit.data(t_weight, weight), emit.data(t_other, other), emit.data(t_slot, slot)
+            size = ir.Constant(I64, lanes)
+            source = emit.load(builder.gep(emit.data(t_acts, acts), [builder.mul(row, size)]), 0)
+            base = emit.at(t_sums, sums, share, ir.Constant(I64, 0))
+            last = builder.sub(emit.size(t_other, arguments[1]), ir.Constant(I64, 1))
+            k, _, close = emit.loop(k0, k1, 1, [])
+            emit.prefetch(emit.later(base, other, k, last, size))
+            target = builder.gep(base, [builder.mul(emit.index(other, k), size)])
+            w = emit.splat(builder.load(builder.gep(weight, [emit.index(slot, k)])))
+            emit.store(emit.fma(w, source, emit.load(target, 0)), target, 0)
+            close()
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return push
+
+
+def _spread_few_of(lanes, by_source):
+    """`_spread_of` for rows that are shorter than a register: all lanes at once, the source's sums in registers."""
+
+    @intrinsic
+    def spread(typing, weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first):
+        ends = types.int64, types.int64
+        signature = types.void(weight, grad, other, slot, *ends, acts, delta, *ends, *ends, types.boolean)
+
+        def codegen(context, builder, signature, arguments):
+            weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first = arguments
+            t_weight, t_grad, t_other, t_slot, _, _, t_acts, t_delta, *_ = signature.args
+            emit = _Emit(context, builder, t_acts.dtype, lanes)
+            weight, grad = emit.data(t_weight, weight), emit.data(t_grad, grad)
+            other, slot = emit.data(t_other, other), emit.data(t_slot, slot)
+            own = emit.load(emit.at(t_acts, acts, panel, row), 0)
+            base, out = emit.at(t_delta, delta, panel, base), emit.at(t_delta, delta, panel, out)
+            size, widest = ir.Constant(I64, lanes), min(4, lanes)
+            last = builder.sub(emit.size(t_other, arguments[2]), ir.Constant(I64, 1))
+            k, totals = k0, [emit.zero] * (widest if by_source else 0)
+            for group in (widest, 1):
+                k, carried, close = emit.loop(k, k1, group, totals)
+                totals = list(carried)
+                here = [builder.add(k, ir.Constant(I64, j)) for j in range(group)]
+                cells = [emit.index(slot, j) for j in here]
+                for j in here:
+                    emit.prefetch(emit.later(base, other, j, last, size))
+                deltas = [emit.load(builder.gep(base, [builder.mul(emit.index(other, j), size)]), 0) for j in here]
+                if by_source:
+                    for j in range(group):
+                        w = emit.splat(builder.load(builder.gep(weight, [cells[j]])))
+                        totals[j] = emit.fma(w, deltas[j], totals[j])
+                emit.write(emit.sums([builder.fmul(own, d) for d in deltas]), grad, cells, first)
+                k, totals = close(totals)
+            if by_source:
+                total = emit.load(out, 0)
+                for part in totals:
+                    total = builder.fadd(total, part)
+                emit.store(total, out, 0)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return spread
+
+
+def _push_twin(weight, other, slot, k0, k1, acts, row, sums, share):
+    for k in range(k0, k1):
+        sums[share, other[k]] += weight[slot[k]] * acts[0, row]
+
+
 def _gather_twin(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu):
     acts[panel, row] = seed
     for k in range(k0, k1):
@@ -386,9 +497,15 @@ def _grad_twin(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base,
 if numba.config.DISABLE_JIT:
     gather_narrow = gather_middle = gather_wide = _gather_twin
     spread_row, grad_row = _spread_twin, _grad_twin
+    push_2 = push_4 = push_8 = _push_twin
+    spread_2 = spread_4 = spread_8 = _spread_twin
+    grad_2 = grad_4 = grad_8 = _grad_twin
 else:
     gather_narrow, gather_middle, gather_wide = (_gather_of(n) for n in (NARROW, MIDDLE, WIDE))
     spread_row, grad_row = _spread_of(True), _spread_of(False)
+    push_2, push_4, push_8 = (_push_of(n) for n in FEW)
+    spread_2, spread_4, spread_8 = (_spread_few_of(n, True) for n in FEW)
+    grad_2, grad_4, grad_8 = (_spread_few_of(n, False) for n in FEW)
 
 
 @jit
@@ -413,13 +530,29 @@ def spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out
     The weights' gradients, the dot products with the source's output ``acts[panel, row]``, are written where they are
     the ``first`` and added otherwise.
     """
-    spread_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first)
+    lanes = acts.shape[2]
+    if lanes * acts.itemsize >= REGISTER_BYTES:
+        spread_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first)
+    elif lanes == 2:
+        spread_2(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first)
+    elif lanes == 4:
+        spread_4(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first)
+    else:
+        spread_8(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first)
 
 
 @jit
 def grad_only(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, first):
     """The gradients of the weights of one source whose own delta nobody needs."""
-    grad_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first)
+    lanes = acts.shape[2]
+    if lanes * acts.itemsize >= REGISTER_BYTES:
+        grad_row(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first)
+    elif lanes == 2:
+        grad_2(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first)
+    elif lanes == 4:
+        grad_4(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first)
+    else:
+        grad_8(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first)
 
 
 # -- what the passes work on, bundled ----------------------------------------------------------------------------------
@@ -1309,6 +1442,104 @@ def forward_one(
                 z[r] = total
             x[r] = activated(activation[r], parameter[r], total, zero, one, short)
         push_generation(order, offsets[g], offsets[g + 1], work, threads, start, length, other, slot, weight, x, sums)
+
+
+# -- a few samples -----------------------------------------------------------------------------------------------------
+# In a large network nothing that is read at random stays in cache: of a row as long as a register a few samples would
+# use a part, and a row of weights by target is scattered over the column. So here too each neuron adds to the sums of
+# its targets, which has it read weights in sequence, and rows are as short as the batch.
+
+
+@jit
+def push_few_rows(
+    order, lo, hi, share, finish, rows, fan_in, weight, neurons, acts, z, keep_z, sums
+):  # fmt: skip
+    """``finish`` neurons ``order[lo:hi]``, whose sums are complete, and add what they send to their targets' sums."""
+    zero, lanes = acts.dtype.type(0), acts.shape[2]
+    for i in range(lo, hi):
+        r = np.int64(order[i])
+        if finish:
+            scale = acts.dtype.type(1)
+            if neurons.aggregation[r] == MEAN:
+                scale /= acts.dtype.type(max(fan_in[r], 1))
+            code, bias = neurons.activation[r], neurons.bias[r]
+            for lane in range(lanes):
+                total = zero
+                for part in range(sums.shape[0]):
+                    total += sums[part, r, lane]
+                total = total * scale + bias
+                acts[0, r, lane] = total if total > zero or total != total or code != RELU else zero
+                if keep_z:
+                    z[0, r, lane] = total
+            if code != RELU and code != IDENTITY:
+                activate(code, neurons.parameter[r], acts[0, r])
+        k0 = rows.start[r]
+        k1 = k0 + rows.length[r]
+        silent = True
+        for lane in range(lanes):
+            silent &= acts[0, r, lane] == zero
+        if silent or k0 == k1:
+            continue
+        if lanes == 2:
+            push_2(weight, rows.other, rows.slot, k0, k1, acts, r, sums, share)
+        elif lanes == 4:
+            push_4(weight, rows.other, rows.slot, k0, k1, acts, r, sums, share)
+        else:
+            push_8(weight, rows.other, rows.slot, k0, k1, acts, r, sums, share)
+
+
+@parallel_jit
+def _push_few_shares(order, lo, hi, work, finish, rows, fan_in, weight, neurons, acts, z, keep_z, sums):
+    for i in numba.prange(PUSH_SHARES):
+        share, shares = np.int64(i), np.int64(PUSH_SHARES)
+        a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
+        push_few_rows(order, a, b, share, finish, rows, fan_in, weight, neurons, acts, z, keep_z, sums)
+
+
+@jit
+def _clear_sums(sums, first, last):
+    flat = sums.reshape(sums.size)
+    for i in range(first, last):
+        flat[i] = 0
+
+
+@parallel_jit
+def _clear_shares(sums):
+    for i in numba.prange(PUSH_SHARES):
+        share, shares = np.int64(i), np.int64(PUSH_SHARES)
+        _clear_sums(sums, sums.size * share // shares, sums.size * (share + 1) // shares)
+
+
+@jit
+def forward_few(
+    order, offsets, work, inputs, input_work, threads, start, length, other, slot, delay, fan_in, weight, activation,
+    parameter, aggregation, bias, special, acts, z, keep_z, sums,
+):  # fmt: skip
+    """Run a few samples, the lanes of one panel whose inputs are there, through neurons that add up their terms.
+
+    ``sums[share, neuron slot, lane]``; the rows are those by source.
+    """
+    rows = Rows(start, length, other, slot, delay)
+    neurons = Neurons(activation, parameter, aggregation, bias, bias[:0], special)
+    nothing, shares = np.int64(0), np.int64(PUSH_SHARES)
+    if threads == 1:
+        _clear_sums(sums, nothing, np.int64(sums.size))
+    else:
+        _clear_shares(sums)
+    for turn in range(offsets.shape[0]):
+        is_input = turn == 0
+        which, running = (inputs, input_work) if is_input else (order, work)
+        lo = nothing if is_input else offsets[turn - 1]
+        hi = np.int64(inputs.shape[0]) if is_input else offsets[turn]
+        if running[hi] - running[lo] < SERIAL_WORK:
+            push_few_rows(which, lo, hi, nothing, not is_input, rows, fan_in, weight, neurons, acts, z, keep_z, sums)
+        elif threads == 1:
+            for i in range(PUSH_SHARES):
+                share = np.int64(i)
+                a, b = cut(running, lo, hi, share, shares), cut(running, lo, hi, share + 1, shares)
+                push_few_rows(which, a, b, share, not is_input, rows, fan_in, weight, neurons, acts, z, keep_z, sums)
+        else:
+            _push_few_shares(which, lo, hi, running, not is_input, rows, fan_in, weight, neurons, acts, z, keep_z, sums)
 
 
 # -- predictions of deep networks, which keep only what is still to be read --------------------------------------------
