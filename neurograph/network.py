@@ -30,7 +30,7 @@ from .locks import ALONE, alone
 from .names import Names
 from .plan import Plan, lower
 from .samples import SparseSamples, inputs, one_step
-from .sampling import draw_pairs
+from .sampling import draw_pairs, draw_successors
 from .schedule import Schedule
 from .sequences import State
 
@@ -458,6 +458,70 @@ class Network:
         if self._schedule is not None and count:
             self._schedule.remove_connections()
         return count
+
+    @alone
+    def exchange(
+        self, connections: Connections | float, rng: np.random.Generator | None = None, smallest: bool = False
+    ) -> Connections | None:
+        """Remove connections, and grow as many between the same homes, drawn uniformly, with weight zero.
+
+        The same as `prune`, and then `grow` for each pair of homes, in one go. A new connection may be where one was
+        that has just been removed.
+
+        Parameters
+        ----------
+        connections : Connections or float
+            Different ones; or the share of the connections between each two homes that are drawn and removed.
+        rng : numpy.random.Generator, optional
+            The network's own by default.
+        smallest : bool
+            Of a share take the smallest absolute weights, the oldest of equal ones, instead of any.
+
+        Returns
+        -------
+        Connections or None
+            The new ones. None, and nothing has changed, where pairs of homes have to be looked at one after another: if
+            there are delays, more than 256 homes, connections in a circle from home to home, or too few free pairs; and
+            for a share also where connections are frozen, which must not go, or weights are not numbers.
+
+        Raises
+        ------
+        StaleError
+            If any of them was removed already; nothing has changed then.
+
+        Examples
+        --------
+        >>> import neurograph as ng
+        >>> net = ng.topologies.layered([4, 5, 3], density=0.4, seed=0)
+        >>> len(net.exchange(net.connections[:6])), len(net.exchange(0.5)), net.n_connections
+        (6, 7, 14)
+        """
+        if isinstance(connections, Connections):
+            require(connections._network is self, "the connections belong to another network")
+            doomed: np.ndarray | float = _distinct(connections.slots)
+        else:
+            checks.fraction("connections", connections)
+            sharing = self.graph.weights
+            if any("frozen" in table and table["frozen"].any() for table in (sharing.tenants, sharing.table)):
+                return None
+            if smallest and (sharing.n_tied or np.isnan(sharing.tenants["weight"]).any()):
+                return None
+            doomed = float(connections)
+        rng = rng or self.rng
+        random = rng.bit_generator.state
+        try:
+            drawn = draw_successors(self.graph, doomed, rng, smallest)
+        except BaseException:
+            rng.bit_generator.state = random
+            raise
+        if drawn is None:
+            return None
+        slots, source, target = drawn
+        schedule, first = self._scheduled(), self.graph.connections.next_id
+        new = self.graph.exchange(slots, source, target)
+        schedule.remove_connections()
+        schedule.add_connections(source, target, np.zeros(1, np.int16))
+        return Connections(self, new, np.arange(first, first + len(new)))
 
     @alone
     def order_inputs(self, neurons: Any) -> None:

@@ -138,7 +138,7 @@ class Schedule:
         sinks &= delay == 0
         if not sinks.any():
             return
-        if not self._repair(source[sinks], target[sinks]):
+        if not self._sink_leaves(source, target, delay) and not self._repair(source[sinks], target[sinks]):
             self.sort()
         self._changed()
 
@@ -170,6 +170,19 @@ class Schedule:
 
     def __repr__(self) -> str:
         return f"<Schedule: {len(self.order)} neurons in {self.depth} generations>"
+
+    def _sink_leaves(self, source: np.ndarray, target: np.ndarray, delay: np.ndarray) -> bool:
+        """Deepen targets that feed nobody, as those of a layer just added; False (and nothing changed) if any does."""
+        from .graph import compiled
+
+        if self._planner is not generations or len(source) < REPAIR_LIMIT:
+            return False
+        deeper = self.generation.copy()
+        delay = np.broadcast_to(delay, len(source)).astype(np.int16)
+        done = compiled.sink_leaves(source, target, delay, deeper, self._graph.outgoing.length)
+        if done:
+            self.generation = deeper
+        return done
 
     def _repair(self, source: np.ndarray, target: np.ndarray) -> bool:
         """Try to deepen the affected region only; False (and nothing changed) when sorting has to decide."""

@@ -36,7 +36,7 @@ ALLOWED = {
     "optim": {"network"},
     "callbacks": {"network"},
     "train": {"network", "sequences", "optim", "sparsity", "callbacks"},
-    "sparsity": {"network", "optim"},
+    "sparsity": {"network", "optim", "sampling", "graph"},
     "topologies": {"network", "sampling", "convert", "datasets", "wiring"},
     "convert": {"network", "wiring"},
     "plot": {"network"},

@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..errors import InvalidValueError, UnknownNameError
 
+AT_A_TIME = 2**16  # values whose intermediate results stay in cache
+
 Initializer = Callable[[NDArray[Any], NDArray[Any], np.random.Generator], ArrayLike]
 WeightSpec = str | float | ArrayLike | Initializer
 
@@ -107,7 +109,11 @@ def initialize(
     if isinstance(spec, str):
         if spec not in INITIALIZERS:
             raise UnknownNameError(f"unknown initializer {str(spec)!r}; known are {', '.join(INITIALIZERS)}")
-        return INITIALIZERS[spec](fan_in, fan_out, rng).astype(dtype, copy=False)
+        values = np.empty(fan_in.size, dtype)
+        for begin in range(0, fan_in.size, AT_A_TIME):  # the draws are those of one large one
+            part = slice(begin, begin + AT_A_TIME)
+            values[part] = INITIALIZERS[spec](fan_in[part], fan_out[part], rng)
+        return values
     if callable(spec):
         origin = f"the weights from {getattr(spec, '__name__', spec)!r}"
         return _convert(spec(fan_in, fan_out, rng), fan_in.size, dtype, origin)

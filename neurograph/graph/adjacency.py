@@ -8,9 +8,11 @@ from sys import byteorder
 import numpy as np
 
 from ..locks import alone
+from .side_by_side import halves
 from .tables import Table, room_for
 
 SLACK_SHIFT = 4  # a freshly sorted row has room for 1/16 more entries, and for one at least
+ROOMY_SHIFT = 2  # one laid out anew while connections are exchanged, 1/4: it will be again
 NATURAL = np.zeros(0, np.int32)
 LARGE = 8  # an edit of more than 1/8 of the connections goes through all of them once, instead of one by one
 
@@ -150,6 +152,44 @@ class Adjacency:
 
         compiled.sift(gone, self.start, self.length, self.other, self.slot, self._connections[self._place])
 
+    def exchange(
+        self, gone: np.ndarray, keys: np.ndarray, ends: np.ndarray, heirs: np.ndarray, reuse: bool
+    ) -> np.ndarray:
+        """Put new connections where those that are ``gone`` were; returns the numbers of those that found no place.
+
+        ``keys`` are the rows of the new ones, ``ends`` their far ends, ``heirs`` their slots, which with ``reuse`` are
+        handed out here, with the ends and the ids of their new tenants: that of the connection in whose place each
+        stands, if there is one, or any.
+        """
+        from . import compiled
+
+        table = self._connections
+        first, order = compiled.group_by(keys, len(self.start))
+
+        def share(lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
+            unused, waiting = np.empty(len(heirs), np.int64), np.empty(first[hi] - first[lo], np.int64)
+            counts = compiled.exchange_rows(
+                lo, hi, gone, first, order, ends, heirs, reuse, table["id"], table.next_id, table[self._other],
+                self.start, self.length, self.other, self.slot, table[self._place], unused, waiting,
+            )  # fmt: skip
+            return unused[: counts[0]], waiting[: counts[1]]
+
+        surplus, left = (np.concatenate(parts) for parts in zip(*halves(self.length, share), strict=True))
+        if reuse:
+            heirs[left] = surplus
+            table["id"][surplus] = table.next_id + left
+            table[self._key][surplus], table[self._other][surplus] = keys[left], ends[left]
+        return left
+
+    def put_all(self, slots: np.ndarray, source: np.ndarray, target: np.ndarray) -> None:
+        """Enter the connections for which `exchange` found no place; the table is as it will be."""
+        from . import compiled
+
+        ends = (source, target) if self._key == "source" else (target, source)
+        done, self.used = compiled.append_rows(*ends, slots, 0, *self.arrays, self.used)
+        if done < len(slots):
+            self.rebuild(slack_shift=ROOMY_SHIFT)
+
     def tighten(self) -> None:
         """Lay the rows out anew if more than half of the pool is air."""
         if self.used > 2 * (len(self._connections) + len(self.length)):
@@ -167,12 +207,17 @@ class Adjacency:
         self.other, self.slot = pool
         self.rebuilds += 1
 
-    def _pool(self) -> tuple[np.ndarray, np.ndarray]:
-        """Entries for all rows with their slack, and some for rows that outgrow it."""
+    def _pool(self, slack_shift: int = SLACK_SHIFT, reuse: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Entries for all rows with their slack, and some for rows that outgrow it; ``reuse`` old ones if they fit."""
         count = len(self._connections)
-        room = count + (count >> SLACK_SHIFT) + min(count, len(self.length))
-        room += (room >> 5) + 64
-        other, slot = room_for(room, np.int32), room_for(room, np.int32)
+        room = count + (count >> slack_shift) + min(count, len(self.length))
+        room += (room >> min(5, slack_shift + 1)) + 64
+        if reuse and room <= len(self.other) <= room + room // 4:
+            other, slot = self.other, self.slot
+        else:
+            if reuse:
+                self.other, self.slot = NATURAL, NATURAL  # the memory of the old rows serves the new ones
+            other, slot = room_for(room, np.int32), room_for(room, np.int32)
         slot[:] = 0  # the slack is read too, where a column is brought into row order
         return other, slot
 
@@ -198,7 +243,7 @@ class Adjacency:
         """Whether rows that moved have left more than an eighth of the pool behind; looks at every row."""
         return (self.used - int(self.capacity.sum(dtype=np.int64))) * 8 > self.used + 2048
 
-    def rebuild(self, sequence: np.ndarray = NATURAL) -> None:
+    def rebuild(self, sequence: np.ndarray = NATURAL, slack_shift: int = SLACK_SHIFT) -> None:
         """Sort every live connection into rows anew: one counting sort.
 
         Inside a row the slots ascend, or stand in the order of ``sequence``, which names every slot once.
@@ -206,10 +251,9 @@ class Adjacency:
         from . import compiled
 
         table = self._connections
-        self.other, self.slot = NATURAL, NATURAL  # the memory of the old rows serves the new ones
-        self.other, self.slot = self._pool()
+        self.other, self.slot = self._pool(slack_shift, reuse=True)
         self.used = compiled.count_sort(
-            table[self._key], table[self._other], table["id"], sequence, SLACK_SHIFT, self.start, self.length,
+            table[self._key], table[self._other], table["id"], sequence, slack_shift, self.start, self.length,
             self.capacity, self.other, self.slot, table[self._place],
         )  # fmt: skip
         self.rebuilds += 1

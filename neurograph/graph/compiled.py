@@ -368,6 +368,18 @@ def raise_generations(us, vs, budget, generation, out_start, out_length, out_oth
 
 
 @jit
+def sink_leaves(us, vs, delays, generation, out_length):
+    """Deepen the targets of new connections us -> vs, as long as none of those feeds anyone; False where one does."""
+    for i in range(us.shape[0]):
+        u, v = np.uint32(us[i]), np.uint32(vs[i])
+        if generation[u] >= generation[v] and delays[i] == 0:
+            if out_length[v] > 0:
+                return False
+            generation[v] = generation[u] + 1
+    return True
+
+
+@jit
 def order_by_generation(alive, generation):
     """Live slots, generation after generation (slots ascend inside one), and where each generation begins."""
     depth = 0
@@ -525,6 +537,266 @@ def step_over(ranks, allowed, first, hole):
                 source[k] = s
         begin, i = end, j
     return target, source
+
+
+@jit
+def sort_uniform(numbers, n):
+    """The different ones of numbers drawn uniformly below ``n``, ascending: as many buckets as numbers."""
+    count = numbers.shape[0]
+    scale, last = count / n, count - 1
+    cursor = np.zeros(count + 1, np.int64)
+    for i in range(count):  # rounding keeps the order, so the buckets are in order
+        cursor[np.uint64(min(np.int64(numbers[i] * scale), last) + 1)] += 1
+    for b in range(count):
+        cursor[b + 1] += cursor[b]
+    ordered = np.empty(count, np.int64)
+    for i in range(count):
+        bucket = np.uint64(min(np.int64(numbers[i] * scale), last))
+        ordered[np.uint64(cursor[bucket])] = numbers[i]
+        cursor[bucket] += 1
+    different = 0
+    for i in range(count):  # each bucket holds about one number, so what is out of order is not far off
+        x, j = ordered[i], different - 1
+        while j >= 0 and ordered[j] > x:
+            j -= 1
+        if j >= 0 and ordered[j] == x:
+            continue
+        for k in range(different - 1, j, -1):
+            ordered[k + 1] = ordered[k]
+        ordered[j + 1] = x
+        different += 1
+    return ordered[:different]
+
+
+@jit
+def merge_sets(a, b):
+    """The different numbers of two ascending arrays, ascending."""
+    merged = np.empty(a.shape[0] + b.shape[0], np.int64)
+    i = j = n = 0
+    while i < a.shape[0] or j < b.shape[0]:
+        if j == b.shape[0] or (i < a.shape[0] and a[i] <= b[j]):
+            x = a[i]
+            i += 1
+        else:
+            x = b[j]
+            j += 1
+        if n == 0 or merged[n - 1] != x:
+            merged[n] = x
+            n += 1
+    return merged[:n]
+
+
+@jit
+def draw_flags(uniform, sizes, counts):
+    """Flags of ``counts[r]`` of the ``sizes[r]`` entries of each number r, side by side, drawn by Fisher and Yates."""
+    flags, entry = np.zeros(sizes.sum(), np.bool_), np.empty(max(sizes), np.int32)
+    begin, n = 0, 0
+    for r in range(sizes.shape[0]):
+        size = sizes[r]
+        for i in range(size if counts[r] else 0):
+            entry[i] = i
+        for i in range(counts[r]):
+            j = np.uint64(i + min(np.int64(uniform[n] * (size - i)), size - i - 1))
+            flags[begin + entry[j]] = True
+            entry[j] = entry[i]
+            n += 1
+        begin += size
+    return flags
+
+
+@jit
+def pick_flagged(number, a, b, place, flags, chosen):
+    """Which entries ``number[a:b]`` are flagged at the ``place`` of their number, which goes on by one each.
+
+    Negative numbers count as none. Fills ``chosen`` and returns how many there are.
+    """
+    n = 0
+    for i in range(a, b):
+        r = number[i]
+        if r < 0:
+            continue
+        at = place[np.uint32(r)]
+        chosen[n] = i  # also if it is not chosen: what is never mispredicted is faster
+        n += flags[np.uint64(at)]
+        place[np.uint32(r)] = at + 1
+    return n
+
+
+@jit
+def count_digits(number, a, b, key, shift, prefix, count):
+    """How often each digit of 11 bits, ``key >> shift``, occurs among keys whose higher digits are ``prefix[number]``.
+
+    Of the entries ``a`` to ``b`` those whose number is not negative; adds to ``count[number, digit]``.
+    """
+    for i in range(a, b):
+        r, higher = number[i], np.uint64(key[i]) >> np.uint64(shift)
+        if r >= 0 and higher >> np.uint64(11) == prefix[np.uint32(r)]:
+            count[np.uint32(r), np.uint32(higher & np.uint64(2047))] += 1
+
+
+@jit
+def pick_lowest(number, a, b, key, threshold, chosen, tied):
+    """Which of the entries ``a`` to ``b`` have a key below the threshold of their number, and which have that key.
+
+    Fills ``chosen`` and ``tied``, and returns how many there are of both.
+    """
+    n = n_tied = 0
+    for i in range(a, b):
+        r = number[i]
+        if r < 0:
+            continue
+        x, y = np.uint64(key[i]), threshold[np.uint32(r)]
+        chosen[n] = i  # also if it is not chosen: what is never mispredicted is faster
+        n += x < y
+        if x == y:
+            tied[n_tied] = i
+            n_tied += 1
+    return n, n_tied
+
+
+@jit
+def count_between(lo, hi, ids, source, target, home, n_homes, code):
+    """Number the pairs of homes, ``home of source * n_homes + home of target``, and count the connections of each.
+
+    ``code`` is filled for the connection slots ``lo`` to ``hi``, with -1 for those without a tenant.
+    """
+    count = np.zeros((2, n_homes * n_homes), np.int64)  # two of them, so that equal ones need not wait for each other
+    for c in range(lo, hi):
+        pair = np.int32(home[np.uint32(source[c])] * n_homes + home[np.uint32(target[c])])
+        alive = ids[c] >= 0
+        code[c] = pair if alive else -1
+        count[c & 1, np.uint32(pair)] += alive
+    return count[0] + count[1]
+
+
+@jit
+def draw_rows(
+    members, a, b, first, position, home, start, length, other, slot, gone, regions, region_home, region_end, rank,
+    source, target,
+):  # fmt: skip
+    """Turn ranks among the absent pairs of homes into pairs, for the homes ``a`` to ``b`` of the targets.
+
+    Home h has the neurons ``members[first[h]:first[h + 1]]``, and a neuron its ``position`` among them all. The pairs
+    of homes that get connections are numbered by the home of the targets: those of home h are ``regions[h]`` to
+    ``regions[h + 1]``, each with the home of its sources, ``region_home``, and the end of its ascending ranks,
+    ``region_end``. What is ``gone`` counts as absent.
+
+    Of a target's sources in a home, those whose number is below how many are free stand for themselves, or, if they are
+    not free, for one that is free and has a higher number: so no row needs to be sorted. Each rank's pair goes to the
+    same place in ``source`` and ``target``.
+    """
+    n_homes = first.shape[0] - 1
+    holes, tail = np.zeros(n_homes, np.int64), np.zeros(n_homes, np.int64)
+    met = np.full(members.shape[0], -1, np.int32)  # the last target that had a source
+    spare = np.empty(members.shape[0], np.int32)
+    row = np.empty(members.shape[0] + 1, np.int32)
+    for into in range(a, b):
+        g0, g1 = regions[into], regions[into + 1]
+        if g0 == g1:
+            continue
+        begin, cursor = np.zeros(g1 - g0, np.int64), np.empty(g1 - g0, np.int64)
+        for g in range(g1 - g0):
+            cursor[g] = region_end[g0 + g - 1] if g0 + g > 0 else 0
+        for i in range(first[into], first[into + 1]):
+            t = members[i]
+            count = 0
+            for p in range(start[t], start[t] + length[t]):
+                row[count] = other[p]
+                count += not gone[np.uint32(slot[p])]
+            for k in range(count):
+                u = np.uint32(row[k])
+                met[np.uint32(position[u])] = i
+                holes[np.uint32(home[u])] += 1
+            for k in range(count):
+                u = np.uint32(row[k])
+                h, at = np.uint32(home[u]), np.uint32(position[u])
+                free = first[h + 1] - holes[h]
+                if at < free:
+                    q = max(tail[h], free)
+                    while met[np.uint32(q)] == i:
+                        q += 1
+                    spare[at] = q
+                    tail[h] = q + 1
+            for g in range(g1 - g0):
+                h, stop, c = region_home[g0 + g], region_end[g0 + g], cursor[g]
+                end = begin[g] + first[h + 1] - first[h] - holes[h]
+                while c < stop and rank[c] < end:
+                    at = np.uint32(first[h] + rank[c] - begin[g])
+                    source[c] = members[spare[at] if met[at] == i else np.int64(at)]
+                    target[c] = t
+                    c += 1
+                cursor[g], begin[g] = c, end
+            for k in range(count):
+                h = np.uint32(home[np.uint32(row[k])])
+                holes[h] = 0
+                tail[h] = 0
+
+
+@jit
+def exchange_rows(
+    lo, hi, gone, first, order, ends, heirs, reuse, ids, next_id, far, start, length, other, slot, place, surplus, left
+):  # fmt: skip
+    """Put new connections where removed ones were, in rows ``lo`` to ``hi``.
+
+    ``order[first[r]:first[r + 1]]`` are the numbers of the new connections of row r, ``ends`` their far ends and
+    ``heirs`` their slots; with ``reuse`` each takes the slot that it finds, is entered there, and gets its id and its
+    ``far`` end. Removed connections for
+    which the row has no new one leave it, and their slots are written to ``surplus``; the numbers of the new ones for
+    which it had no place are written to ``left``. Returns how many there are of both.
+    """
+    n_surplus = n_left = 0
+    longest = 0
+    for r in range(lo, hi):
+        longest = max(longest, length[r])
+    holes = np.empty(longest + 1, np.int64)
+    for r in range(lo, hi):
+        n_holes, end = 0, start[r] + length[r]
+        for p in range(start[r], end):
+            holes[n_holes] = p
+            n_holes += gone[np.uint32(slot[p])]
+        new = first[r]
+        filled = min(np.int64(n_holes), first[r + 1] - new)
+        for k in range(filled):
+            p, i = holes[k], order[new + k]
+            other[p] = ends[i]
+            if reuse:
+                c = np.uint32(slot[p])
+                heirs[i] = c
+                ids[c] = next_id + i
+                far[c] = ends[i]
+            else:
+                slot[p] = heirs[i]
+            place[np.uint32(slot[p])] = p
+        for k in range(n_holes - 1, filled - 1, -1):  # the last first, so that what moves into a hole stays
+            p = holes[k]
+            surplus[n_surplus] = slot[p]
+            n_surplus += 1
+            end -= 1
+            if p != end:
+                other[p] = other[end]
+                slot[p] = slot[end]
+                place[np.uint32(slot[p])] = p
+        length[r] = end - start[r]
+        for k in range(new + filled, first[r + 1]):
+            left[n_left] = order[k]
+            n_left += 1
+    return n_surplus, n_left
+
+
+@jit
+def group_by(keys, n):
+    """Numbers of equal ``keys``, all below ``n``, side by side: those of key k are ``order[first[k]:first[k + 1]]``."""
+    first = np.zeros(n + 1, np.int64)
+    for i in range(keys.shape[0]):
+        first[keys[i] + 1] += 1
+    for k in range(n):
+        first[k + 1] += first[k]
+    cursor = first.copy()
+    order = np.empty(keys.shape[0], np.int32)
+    for i in range(keys.shape[0]):
+        order[cursor[keys[i]]] = i
+        cursor[keys[i]] += 1
+    return first, order
 
 
 @jit

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +11,11 @@ from ..errors import DuplicateConnectionError, NotSupportedError
 from .adjacency import LARGE, Adjacency
 from .journal import Journal
 from .sharing import Sharing
+from .side_by_side import both
 from .tables import Table, as_block
 
 COMPACT_FROM = 16  # connection slots below which free ones are not worth a look
 FEW = 64  # connections that are never a large edit
-TWO_THREADS_FROM = 100_000  # connections; a thread of our own costs as much as a thousand
 INCOMING_FULL = -1  # what `enter` finds when it needs room
 HIDDEN, INPUT = 0, 1  # kinds of neuron; being an output is a flag of its own
 
@@ -270,14 +269,7 @@ class Graph:
 
     def _side_by_side(self, count: int, task: Callable[[Adjacency], None]) -> None:
         """Do something with the rows of both directions, in two threads where there is enough to do."""
-        if count < TWO_THREADS_FROM:
-            task(self.incoming)
-            task(self.outgoing)
-            return
-        with ThreadPoolExecutor(1) as other:
-            future = other.submit(task, self.outgoing)
-            task(self.incoming)
-            future.result()
+        both(count, lambda: task(self.incoming), lambda: task(self.outgoing))
 
     def _by_source(self, slots: np.ndarray, source: np.ndarray) -> np.ndarray:
         """Hand out new slots source by source; the ids still follow the call.
@@ -323,6 +315,46 @@ class Graph:
             self._side_by_side(len(table), Adjacency.tighten)
         self.version += 1
         self.edits += 1
+
+    def exchange(self, slots: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Remove connections (distinct, live), and let as many new ones have their slots, weights zero and no delay.
+
+        Wherever a neuron gives away a connection and gets another, the new one stands in the old one's place, instead
+        of rows being sifted and filled up again.
+
+        Parameters
+        ----------
+        slots : ndarray of int64
+        source, target : ndarray of int64
+            Of the new connections; the caller knows that none of them stays and none occurs twice.
+
+        Returns
+        -------
+        ndarray of int64
+            Slots of the new connections, in their order.
+        """
+        table, heirs = self.connections, np.empty(len(slots), np.int64)
+        gone = np.zeros(table.size, bool)
+        gone[slots] = True
+        any_delay = self.delayed > 0
+        self._forget_delays(slots)
+        self.weights.release(slots)
+        kept = ("id", "source", "target", "source_place", "target_place", *(() if any_delay else ("delay",)))
+        _, left_out = both(
+            len(table),
+            lambda: table.clear(slots, kept),
+            lambda: self.outgoing.exchange(gone, source, target, heirs, True),
+        )
+        table.next_id += len(heirs)
+        left_in = self.incoming.exchange(gone, target, source, heirs, False)
+        both(
+            len(table),
+            lambda: self.incoming.put_all(heirs[left_in], source[left_in], target[left_in]),
+            lambda: self.outgoing.put_all(heirs[left_out], source[left_out], target[left_out]),
+        )
+        self.version += 1
+        self.edits += 1
+        return heirs
 
     def find(self, source: int, target: int, delay: int = 0) -> int:
         """Slot of one connection, or -1; looks through the shorter of the two rows."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .side_by_side import both
+
 HUGE = 2**22  # bytes from which numpy asks for huge pages
 FREE = -1  # the id of a slot that nobody lives in
 
@@ -147,7 +149,7 @@ class Table:
             self._free = room
         self._free[self.n_free : need] = slots
         self.n_free = need
-        self._clear(slots)
+        self.clear(slots)
 
     def checkpoint(self) -> tuple[int, int, int]:
         """What ``rollback`` needs to take back one ``allocate``."""
@@ -155,7 +157,7 @@ class Table:
 
     def rollback(self, checkpoint: tuple[int, int, int], slots: np.ndarray | int) -> None:
         """Undo the ``allocate`` of ``slots`` that followed ``checkpoint``, ids and free list included."""
-        self._clear(slots)
+        self.clear(slots)
         self.size, self.next_id, self.n_free = checkpoint
 
     def compact(self) -> np.ndarray:
@@ -188,14 +190,25 @@ class Table:
             self.add_column(name, values.dtype)[:] = values
         self.next_id = next_id
 
-    def _clear(self, slots: np.ndarray | int) -> None:
+    def clear(self, slots: np.ndarray | int, kept: tuple[str, ...] = ()) -> None:
+        """Zero all columns of slots but those that are ``kept``; without their ids they have no tenant."""
         for name, column in self._columns.items():
-            column[slots] = FREE if name == "id" else 0
+            if name not in kept:
+                column[slots] = FREE if name == "id" else 0
 
     def _grow(self, need: int) -> None:
         # A little room for the edits to come, far less than doubling: memory at rest is a promise of this library.
         capacity = max(need + need // 32 + 8, self.capacity + self.capacity // 16)
-        for name, column in self._columns.items():
-            room = room_for(capacity, column.dtype)
-            room[: self.size], room[self.size :] = column[: self.size], 0
-            self._columns[name] = room
+        names = sorted(self._columns, key=lambda name: self._columns[name].itemsize)
+
+        def move(names: list[str]) -> dict[str, np.ndarray]:
+            return {name: self._moved(self._columns[name], capacity) for name in names}
+
+        # Fresh memory costs more than the copy; two threads get it faster. Wide columns and narrow ones in each.
+        for columns in both(self.size, lambda: move(names[::2]), lambda: move(names[1::2])):
+            self._columns |= columns
+
+    def _moved(self, column: np.ndarray, capacity: int) -> np.ndarray:
+        room = room_for(capacity, column.dtype)
+        room[: self.size], room[self.size :] = column[: self.size], 0
+        return room

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import checks
 from ..errors import InvalidValueError, UnknownNameError
+from ..sampling import subset, subset_of_each
 from .scores import PER, evaluate
 from .select import lowest, lowest_in_regions
 
@@ -135,11 +136,22 @@ def choose(
     if per == "parameter":
         return _choose_parameters(net, connections, score, fraction, scope, count, frozen)
 
-    scores = evaluate(score, connections, net.rng)
     loose = _loose(connections, frozen)
+    if isinstance(score, str) and score == "random" and scope in ("global", "local"):
+        chosen = _draw(net, connections if loose is None else connections[loose], fraction, scope, count)
+        return chosen if loose is None else loose[chosen]
+    scores = evaluate(score, connections, net.rng)
     if loose is None:
         return _choose_loose(net, connections, scores, fraction, scope, count, block)
     return loose[_choose_loose(net, connections[loose], scores[loose], fraction, scope, count, block)]
+
+
+def _draw(net: Network, connections: Connections, fraction: float, scope: str, count: int | None) -> np.ndarray:
+    """Choose at random, which takes no scores: the lowest of random numbers are any."""
+    if scope == "global":
+        return subset(len(connections), _count(len(connections), fraction, count), net.rng)
+    region = connections.regions()[1]
+    return subset_of_each(region, _counts(region, fraction, count), net.rng)
 
 
 def candidates(net: Network, score: Any) -> Connections:
@@ -224,8 +236,12 @@ def _lowest_by(
     region: np.ndarray, scores: np.ndarray, ids: np.ndarray, fraction: float, count: int | None
 ) -> np.ndarray:
     """Indices of the lowest scores of every region."""
-    counts = np.array([_count(size, fraction, count) for size in np.bincount(region).tolist()], dtype=np.int64)
-    return lowest_in_regions(scores, ids, region, counts)
+    return lowest_in_regions(scores, ids, region, _counts(region, fraction, count))
+
+
+def _counts(region: np.ndarray, fraction: float, count: int | None) -> np.ndarray:
+    """How many go in each region."""
+    return np.array([_count(size, fraction, count) for size in np.bincount(region).tolist()], dtype=np.int64)
 
 
 def _count(size: int, fraction: float, count: int | None) -> int:

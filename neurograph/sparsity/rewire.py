@@ -169,8 +169,17 @@ class Rewire:
         if step % self.every or step < self.start or (self.stop is not None and step >= self.stop):
             return Rewired(0, 0)
         fraction = self.fraction(step) if callable(self.fraction) else self.fraction
+        at_once = self.grow in ("random", grow_random) and self.scope == "local"
+        if at_once and self.drop in ("random", "magnitude"):
+            checks.fraction("fraction", fraction)
+            rewired = self._exchange(net, fraction, self.drop == "magnitude")
+            if rewired is not None:
+                return rewired
         connections = candidates(net, self.drop)
         doomed = connections[choose(net, connections, self.drop, fraction, self.scope)]
+        rewired = self._exchange(net, doomed) if at_once else None
+        if rewired is not None:
+            return rewired
         places = self._places(net, doomed)
         grow = GROWERS[self.grow] if isinstance(self.grow, str) else self.grow
         if any(delay for *_, delay in places) and not _takes_delay(grow):
@@ -186,6 +195,13 @@ class Rewire:
                 new.initialize(self.weight)
             grown += len(new)
         return Rewired(removed, grown)
+
+    def _exchange(self, net: Network, doomed: Connections | float, smallest: bool = False) -> Rewired | None:
+        """Rewire all pairs of homes at once; None, and nothing is done, where they wait for one another."""
+        new = net.exchange(doomed, smallest=smallest)
+        if new is not None and self.weight != "zeros":
+            new.initialize(self.weight)
+        return None if new is None else Rewired(len(new), len(new))
 
     def _places(self, net: Network, doomed: Connections) -> list[tuple[Group, Group, int, int]]:
         """(sources, targets, count, delay) of every region that gets new connections."""

@@ -4,7 +4,8 @@ import numpy as np
 
 __all__ = ["lowest", "lowest_in_regions"]
 
-ONE_BY_ONE = 64  # regions up to which each is selected from by itself
+FEW = 8  # regions up to which each goes through all scores for its own
+ONE_BY_ONE = 4096  # regions up to which each is selected from by itself
 
 
 def lowest(scores: np.ndarray, ids: np.ndarray, count: int) -> np.ndarray:
@@ -78,9 +79,13 @@ def lowest_in_regions(scores: np.ndarray, ids: np.ndarray, regions: np.ndarray, 
     """
     n = len(scores)
     if len(counts) <= ONE_BY_ONE:
+        from ..graph import compiled
+
         chosen = np.zeros(n, bool)
+        few = len(counts) <= FEW
+        first, order = compiled.group_by(regions[:0] if few else regions, len(counts))
         for r, count in enumerate(counts.tolist()):
-            members = np.flatnonzero(regions == r)
+            members = np.flatnonzero(regions == r) if few else order[first[r] : first[r + 1]]
             if 0 < count < len(members):
                 members = members[_among_lowest(scores[members], ids, members, count)]
             if count > 0:

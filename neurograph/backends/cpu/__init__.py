@@ -28,6 +28,7 @@ __all__ = ["LOSSES", "Pass", "adam", "backward", "footprint", "forward", "rmspro
 ENOUGH_READS, LARGE_COLUMN, HUGE_COLUMN = 2, 20_000, 2_000_000
 _numbers = count()  # of passes
 NO_HEADS = np.zeros(0, np.int32)
+FEW_FROM = 20_000  # connections from which a few samples run source by source
 NO_DELTAS = np.zeros((0, 0, 0), np.float32)
 
 
@@ -44,12 +45,12 @@ class Pass:
         batch: int,
         steps: int,
         reuse: Pass | None,
-        single: bool = False,
+        lanes: int = 0,
         blocks: Blocks | None = None,
     ):
         self._dtype = dtype = plan.graph.dtype
         self._plan, self._batch, self._n = plan, batch, plan.graph.neurons.size
-        self.steps, self.history, self.single = steps, plan.history, single
+        self.steps, self.history, self.single = steps, plan.history, lanes == 1
         self._edits = plan.graph.edits
         known = reuse if isinstance(reuse, Pass) and reuse._plan is plan else None
         self._heads: tuple[int, np.ndarray] = known._heads if known else (-1, NO_HEADS)
@@ -59,7 +60,7 @@ class Pass:
             unedited = known is not None and known.blocks is None and known._edits == self._edits
             self.long = known.long if known and unedited else long_rows.find(plan)
         chunks = len(self.long.incoming.row), len(self.long.outgoing.row)
-        self._layout = _layout(self._n, plan.n_special, batch, steps, self.history, dtype, single, chunks)
+        self._layout = _layout(self._n, plan.n_special, batch, steps, self.history, dtype, lanes, chunks)
         self._buffers: dict[str, np.ndarray] = {}
         # Fresh pages cost more than the arithmetic of a small batch: take over what fits.
         if isinstance(reuse, Pass) and reuse._layout is self._layout:
@@ -167,14 +168,14 @@ def _layout(
     steps: int,
     history: int,
     dtype: np.dtype,
-    single: bool = False,
+    lanes: int = 0,
     chunks: tuple[int, int] = (0, 0),
 ) -> Mapping[str, tuple[int, ...]]:
-    """Shapes of the buffers of a pass; a ``single`` sample has a panel of one lane.
+    """Shapes of the buffers of a pass; with so many lanes a panel, if not as many as fit the batch.
 
     Behind the rows of the neurons are those for the ``chunks`` of long rows by target, and by source.
     """
-    lanes = 1 if single else kernels.lanes_of(dtype, batch, n)
+    lanes = lanes or kernels.lanes_of(dtype, batch, n)
     panels = -(-batch // lanes)
     # Sliding on costs ``history`` steps of copying every so many steps.
     window = max(min(steps, 4 * history) + history, 2 * history) if history else 1
@@ -185,14 +186,15 @@ def _layout(
         "delta": (panels, window * n + chunks[1], lanes),
         "kept": (panels, steps * n_special, 4, lanes),
         "delta_special": (panels, window * n_special, lanes),
-        "sums": (kernels.PUSH_SHARES, n),
+        "sums": (kernels.PUSH_SHARES, n, lanes),
     }
 
 
 def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
     """Bytes that a pass takes, with its gradients if they are to ``keep``."""
-    shapes = _layout(plan.graph.neurons.size, plan.n_special, batch, steps, plan.history, plan.graph.dtype)
-    names = ["acts", "kept"]
+    lanes = _few(plan, batch, steps)
+    shapes = _layout(plan.graph.neurons.size, plan.n_special, batch, steps, plan.history, plan.graph.dtype, lanes)
+    names = ["acts", "sums"] if lanes else ["acts", "kept"]
     if plan.leaks or (keep and plan.needs_preactivation):
         names.append("z")
     if keep:
@@ -217,6 +219,13 @@ def _blocks_for(plan: Plan, batch: int, steps: int) -> Blocks | None:
     with ALONE:
         blocks = blocks_of(plan)
         return blocks if blocks.refresh() else None
+
+
+def _few(plan: Plan, batch: int, steps: int) -> int:
+    """Lanes of the rows if so few samples run source by source, 0 otherwise."""
+    if steps > 1 or plan.history or plan.n_special or len(plan.graph.connections) < FEW_FROM:
+        return 0
+    return kernels.few_lanes_of(plan.graph.dtype, batch)
 
 
 @lru_cache
@@ -249,13 +258,25 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
     entries = not isinstance(X, np.ndarray) and sparse.pays(plan, X)
     if not entries:
         X = np.asarray(X)
-    run = Pass(plan, batch, steps, reuse, blocks=None if entries else _blocks_for(plan, batch, steps))
+    few = 0 if entries else _few(plan, batch, steps)
+    blocks = None if entries or few else _blocks_for(plan, batch, steps)
+    run = Pass(plan, batch, steps, reuse, few, blocks)
     graph, neurons, n = plan.graph, plan.graph.neurons, plan.graph.neurons.size
     acts, keep_z = run.buffer("acts"), plan.leaks or (keep and plan.needs_preactivation)
     z = run.buffer("z") if keep_z else acts
     if plan.leaks:  # a freed slot has time constant 0
         run.rate = (1 / np.maximum(neurons["time_constant"], 1)).astype(graph.dtype)
     weight, slot = graph.connections["weight"], graph.incoming.slot
+    if few:
+        with ALONE:
+            kernels.to_panels(_copiers(X), X, plan.inputs, acts, 0, n, True)
+            kernels.forward_few(
+                plan.rows, plan.offsets, plan.outgoing_work, plan.inputs, plan.input_work, _threads(run),
+                *graph.outgoing.rows, graph.connections["delay"], graph.incoming.length, weight, neurons["activation"],
+                neurons["activation_parameter"], neurons["aggregation"], neurons["bias"], plan.special, acts, z, keep_z,
+                run.buffer("sums"),
+            )  # fmt: skip
+        return run
     order, offsets, work, part_rows, part_bounds = (
         plan.rows, plan.offsets, plan.incoming_work, plan.part_rows, plan.part_bounds,
     )  # fmt: skip
@@ -306,7 +327,7 @@ def _forward_one(plan: Plan, X: np.ndarray, reuse: Pass | None) -> Pass:
     """Run one sample of one step, of which nothing is to be kept."""
     # Beside a small network every attribute counts: the pass of the sample before is this one's too.
     taken = isinstance(reuse, Pass) and reuse.single and reuse._plan is plan
-    run = reuse if taken and reuse is not None else Pass(plan, 1, 1, reuse, True)
+    run = reuse if taken and reuse is not None else Pass(plan, 1, 1, reuse, 1)
     graph, neurons = plan.graph, plan.graph.neurons
     outputs = np.empty((1, 1, len(plan.outputs)), graph.dtype)
     with ALONE:
@@ -315,7 +336,8 @@ def _forward_one(plan: Plan, X: np.ndarray, reuse: Pass | None) -> Pass:
             _threads(run),
             *graph.outgoing.rows, run.heads(), graph.incoming.length, graph.connections["weight"],
             neurons["activation"], neurons["activation_parameter"], neurons["aggregation"], neurons["bias"],
-            X.reshape(-1), run.buffer("acts").reshape(-1), run.buffer("sums"), outputs.reshape(-1),
+            X.reshape(-1), run.buffer("acts").reshape(-1), run.buffer("sums")[..., 0],
+            outputs.reshape(-1),
         )  # fmt: skip
     run.filled = outputs
     return run

@@ -161,8 +161,8 @@ def measure(dtype: np.dtype) -> Costs:
 
     def forward_rows() -> None:
         kernels.forward(
-            order, offsets, work, order, nowhere, 1, 1, 0, n, 0, *incoming, delay, *long, weight, byte, real, byte, real,
-            rate, special, acts, acts, False, kept,
+            order, offsets, work, order, nowhere, 1, 1, 0, n, 0, *incoming, delay, *long, weight, byte, real, byte,
+            real, rate, special, acts, acts, False, kept,
         )  # fmt: skip
 
     def backward_rows() -> None:

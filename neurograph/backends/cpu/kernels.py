@@ -61,6 +61,7 @@ WIDEST_PANEL = 2**21  # bytes
 ACCUMULATORS = 4 if REGISTER_BYTES == 64 else 8
 # Whether a source's output, the sums of its delta and the operands of four connections have registers (AVX2 has 16).
 RESIDENT = REGISTER_BYTES == 64
+FEW = 2, 4, 8  # lanes of rows that are shorter than a register
 CACHE_LINE = 64  # bytes
 AHEAD = 24  # connections for which the rows are asked of the memory before they are needed
 # Bytes of a panel from which asking pays: where the second cache holds what a generation reads, asking only costs time.
@@ -94,6 +95,11 @@ def lanes_of(dtype: np.dtype, batch: int, rows: int) -> int:
     return next((n for n in (narrow, middle) if batch <= n), wide)
 
 
+def few_lanes_of(dtype: np.dtype, batch: int) -> int:
+    """Samples a panel whose rows are shorter than a register, for `forward_few`; 0 if the batch is too large for it."""
+    return next((n for n in FEW if batch <= n and n * np.dtype(dtype).itemsize < REGISTER_BYTES), 0)
+
+
 # -- row loops in vector registers -------------------------------------------------------------------------------------
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
@@ -102,10 +108,10 @@ I32, I64 = ir.IntType(32), ir.IntType(64)
 class _Emit:
     """The few vector instructions that the row loops need, on top of an llvmlite builder."""
 
-    def __init__(self, context, builder, dtype):
+    def __init__(self, context, builder, dtype, width=None):
         self.context, self.builder = context, builder
         self.scalar = ir.FloatType() if dtype == types.float32 else ir.DoubleType()
-        self.width = REGISTER_BYTES // (4 if dtype == types.float32 else 8)
+        self.width = width or REGISTER_BYTES // (4 if dtype == types.float32 else 8)
         self.vector = ir.VectorType(self.scalar, self.width)
         suffix = f"v{self.width}f{32 if dtype == types.float32 else 64}"
         # llvmlite's declare_intrinsic does not name vector types, so the intrinsics are declared by hand.
@@ -374,13 +380,14 @@ def _gather_of(registers):
     return gather
 
 
-def _spread_of(by_source, registers=0):
+def _spread_of(by_source, registers=0, width=None):
     """The fused backward row; without ``by_source`` only the weights' gradients, as connections from inputs need.
 
     Four connections run together: their dot products are added up across the lanes by one transposition, where one at a
     time the horizontal sum takes as long as the multiply-adds. The source's output and the sums of its delta stay in
     ``registers`` where there are enough; otherwise they wait in their rows, which stay in the first cache, and the rows
-    may have any number of lanes. At last the delta is zeroed where a ReLU shut off the output; its sum is returned.
+    may have any number of lanes. A ``width`` makes a register shorter, for a few lanes. At last the delta is zeroed
+    where a ReLU shut off the output; its sum is returned.
     """
 
     @intrinsic
@@ -391,7 +398,7 @@ def _spread_of(by_source, registers=0):
         def codegen(context, builder, signature, arguments):
             weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu = arguments
             t_weight, t_grad, t_other, t_slot, _, _, t_acts, t_delta, *_ = signature.args
-            emit = _Emit(context, builder, t_acts.dtype)
+            emit = _Emit(context, builder, t_acts.dtype, width)
             lanes = ir.Constant(I64, registers * emit.width) if registers else emit.lanes(t_acts, acts)
             weight, grad = emit.data(t_weight, weight), emit.data(t_grad, grad)
             size = emit.size(t_other, other)
@@ -514,6 +521,41 @@ def _turn_twin(inward):
     return turn
 
 
+def _push_few_of(lanes):
+    """One source's share of the sums of its targets, for rows that are shorter than a register."""
+
+    @intrinsic
+    def push(typing, weight, other, slot, k0, k1, acts, row, sums, share):
+        ends = types.int64, types.int64
+        signature = types.void(weight, other, slot, *ends, acts, types.int64, sums, types.int64)
+
+        def codegen(context, builder, signature, arguments):
+            weight, other, slot, k0, k1, acts, row, sums, share = arguments
+            t_weight, t_other, t_slot, _, _, t_acts, _, t_sums, _ = signature.args
+            emit = _Emit(context, builder, t_acts.dtype, lanes)
+            weight, other, slot = emit.data(t_weight, weight), emit.data(t_other, other), emit.data(t_slot, slot)
+            size = ir.Constant(I64, lanes)
+            source = emit.load(builder.gep(emit.data(t_acts, acts), [builder.mul(row, size)]), 0)
+            base = emit.at(t_sums, sums, share, ir.Constant(I64, 0))
+            length = emit.size(t_other, arguments[1])
+            k, _, close = emit.loop(k0, k1, 1, [])
+            emit.prefetch(builder.gep(base, [builder.mul(emit.index(other, emit.later(k, length)), size)]))
+            target = builder.gep(base, [builder.mul(emit.index(other, k), size)])
+            w = emit.splat(builder.load(builder.gep(weight, [emit.index(slot, k)])))
+            emit.store(emit.fma(w, source, emit.load(target, 0)), target, 0)
+            close()
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return push
+
+
+def _push_few_twin(weight, other, slot, k0, k1, acts, row, sums, share):
+    for k in range(k0, k1):
+        sums[share, other[k]] += weight[slot[k]] * acts[0, row]
+
+
 def _gather_twin(weight, other, slot, k0, k1, acts, panel, base, row, seed, relu):
     acts[panel, row] = seed
     for k in range(k0, k1):
@@ -543,6 +585,9 @@ if numba.config.DISABLE_JIT:
     gather_narrow = gather_middle = gather_wide = gather_widest = _gather_twin
     spread_narrow = spread_middle = spread_wide = spread_widest = _spread_twin
     grad_narrow = grad_middle = grad_wide = grad_widest = _grad_twin
+    push_2 = push_4 = push_8 = _push_few_twin
+    spread_2 = spread_4 = spread_8 = _spread_twin
+    grad_2 = grad_4 = grad_8 = _grad_twin
     turn_inward, turn_outward = _turn_twin(True), _turn_twin(False)
 else:
     turn_inward, turn_outward = _turn_of(True), _turn_of(False)
@@ -552,6 +597,9 @@ else:
     spread_of, grad_of = ({n: _spread_of(by_source, n) for n in set(sizes)} for by_source in (True, False))
     spread_narrow, spread_middle, spread_wide, spread_widest = (spread_of[n] for n in sizes)
     grad_narrow, grad_middle, grad_wide, grad_widest = (grad_of[n] for n in sizes)
+    push_2, push_4, push_8 = (_push_few_of(n) for n in FEW)
+    spread_2, spread_4, spread_8 = (_spread_of(True, 1, n) for n in FEW)
+    grad_2, grad_4, grad_8 = (_spread_of(False, 1, n) for n in FEW)
 
 
 @jit
@@ -579,28 +627,42 @@ def spread(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out
     the ``first`` and added otherwise. The sum goes on from what is there if it has ``begun``. Returns the sum of the
     delta over the lanes.
     """
-    registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
+    lanes = acts.shape[2]
+    registers = lanes * acts.itemsize // REGISTER_BYTES
     if RESIDENT and registers == WIDEST:
         return spread_widest(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu)
     elif RESIDENT and registers == WIDE:
         return spread_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu)
     elif RESIDENT and registers == MIDDLE:
         return spread_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu)
-    return spread_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu)
+    elif registers > 0:
+        return spread_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu)
+    elif lanes == 2:
+        return spread_2(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu)
+    elif lanes == 4:
+        return spread_4(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu)
+    return spread_8(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, out, first, begun, relu)
 
 
 @jit
 def grad_only(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, first):
     """The gradients of the weights of one source whose own delta nobody needs."""
-    registers = acts.shape[2] * acts.itemsize // REGISTER_BYTES
+    lanes = acts.shape[2]
+    registers = lanes * acts.itemsize // REGISTER_BYTES
     if RESIDENT and registers == WIDEST:
         grad_widest(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False, False)
     elif RESIDENT and registers == WIDE:
         grad_wide(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False, False)
     elif RESIDENT and registers == MIDDLE:
         grad_middle(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False, False)
-    else:
+    elif registers > 0:
         grad_narrow(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False, False)
+    elif lanes == 2:
+        grad_2(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False, False)
+    elif lanes == 4:
+        grad_4(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False, False)
+    else:
+        grad_8(weight, grad, other, slot, k0, k1, acts, delta, panel, row, base, base, first, False, False)
 
 
 # -- what the passes work on, bundled ----------------------------------------------------------------------------------
@@ -1813,6 +1875,104 @@ def forward_one(
             g += 1
     for j in range(outputs.shape[0]):
         out[j] = x[outputs[j]]
+
+
+# -- a few samples -----------------------------------------------------------------------------------------------------
+# In a large network nothing that is read at random stays in cache: of a row as long as a register a few samples would
+# use a part, and a row of weights by target is scattered over the column. So here too each neuron adds to the sums of
+# its targets, which has it read weights in sequence, and rows are as short as the batch.
+
+
+@jit
+def push_few_rows(
+    order, lo, hi, share, finish, rows, fan_in, weight, neurons, acts, z, keep_z, sums
+):  # fmt: skip
+    """``finish`` neurons ``order[lo:hi]``, whose sums are complete, and add what they send to their targets' sums."""
+    zero, lanes = acts.dtype.type(0), acts.shape[2]
+    for i in range(lo, hi):
+        r = np.int64(order[i])
+        if finish:
+            scale = acts.dtype.type(1)
+            if neurons.aggregation[r] == MEAN:
+                scale /= acts.dtype.type(max(fan_in[r], 1))
+            code, bias = neurons.activation[r], neurons.bias[r]
+            for lane in range(lanes):
+                total = zero
+                for part in range(sums.shape[0]):
+                    total += sums[part, r, lane]
+                total = total * scale + bias
+                acts[0, r, lane] = total if total > zero or total != total or code != RELU else zero
+                if keep_z:
+                    z[0, r, lane] = total
+            if code != RELU and code != IDENTITY:
+                activate(code, neurons.parameter[r], acts[0, r])
+        k0 = rows.start[r]
+        k1 = k0 + rows.length[r]
+        silent = True
+        for lane in range(lanes):
+            silent &= acts[0, r, lane] == zero
+        if silent or k0 == k1:
+            continue
+        if lanes == 2:
+            push_2(weight, rows.other, rows.slot, k0, k1, acts, r, sums, share)
+        elif lanes == 4:
+            push_4(weight, rows.other, rows.slot, k0, k1, acts, r, sums, share)
+        else:
+            push_8(weight, rows.other, rows.slot, k0, k1, acts, r, sums, share)
+
+
+@parallel_jit
+def _push_few_shares(order, lo, hi, work, finish, rows, fan_in, weight, neurons, acts, z, keep_z, sums):
+    for i in numba.prange(PUSH_SHARES):
+        share, shares = np.int64(i), np.int64(PUSH_SHARES)
+        a, b = cut(work, lo, hi, share, shares), cut(work, lo, hi, share + 1, shares)
+        push_few_rows(order, a, b, share, finish, rows, fan_in, weight, neurons, acts, z, keep_z, sums)
+
+
+@jit
+def _clear_sums(sums, first, last):
+    flat = sums.reshape(sums.size)
+    for i in range(first, last):
+        flat[i] = 0
+
+
+@parallel_jit
+def _clear_shares(sums):
+    for i in numba.prange(PUSH_SHARES):
+        share, shares = np.int64(i), np.int64(PUSH_SHARES)
+        _clear_sums(sums, sums.size * share // shares, sums.size * (share + 1) // shares)
+
+
+@jit
+def forward_few(
+    order, offsets, work, inputs, input_work, threads, start, length, other, slot, delay, fan_in, weight, activation,
+    parameter, aggregation, bias, special, acts, z, keep_z, sums,
+):  # fmt: skip
+    """Run a few samples, the lanes of one panel whose inputs are there, through neurons that add up their terms.
+
+    ``sums[share, neuron slot, lane]``; the rows are those by source.
+    """
+    rows = Rows(start, length, other, slot, delay)
+    neurons = Neurons(activation, parameter, aggregation, bias, bias[:0], special)
+    nothing, shares = np.int64(0), np.int64(PUSH_SHARES)
+    if threads == 1:
+        _clear_sums(sums, nothing, np.int64(sums.size))
+    else:
+        _clear_shares(sums)
+    for turn in range(offsets.shape[0]):
+        is_input = turn == 0
+        which, running = (inputs, input_work) if is_input else (order, work)
+        lo = nothing if is_input else offsets[turn - 1]
+        hi = np.int64(inputs.shape[0]) if is_input else offsets[turn]
+        if running[hi] - running[lo] < SERIAL_WORK:
+            push_few_rows(which, lo, hi, nothing, not is_input, rows, fan_in, weight, neurons, acts, z, keep_z, sums)
+        elif threads == 1:
+            for i in range(PUSH_SHARES):
+                share = np.int64(i)
+                a, b = cut(running, lo, hi, share, shares), cut(running, lo, hi, share + 1, shares)
+                push_few_rows(which, a, b, share, not is_input, rows, fan_in, weight, neurons, acts, z, keep_z, sums)
+        else:
+            _push_few_shares(which, lo, hi, running, not is_input, rows, fan_in, weight, neurons, acts, z, keep_z, sums)
 
 
 # -- predictions of deep networks, which keep only what is still to be read --------------------------------------------
