@@ -19,6 +19,7 @@ __all__ = ["crossover", "draw", "networks"]
 
 OURS, DENSE = "neurograph", "PyTorch, dense"
 MARKERS = "osD^vP*X"
+COLOURS = (*CYCLE, INK)  # one for each tool of the widest comparison
 Points = dict[str, list[tuple[float, float]]]
 
 
@@ -118,7 +119,7 @@ def panel(name: str, points: Points, ax: Axes, tools: Sequence[str]) -> None:
             densities,
             milliseconds,
             label=tool,
-            color=CYCLE[number % len(CYCLE)],
+            color=COLOURS[number % len(COLOURS)],
             marker=MARKERS[number % len(MARKERS)],
             linewidth=2.4 if own else 1.4,
             markersize=7 if own else 5,
