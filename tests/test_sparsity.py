@@ -213,13 +213,13 @@ def test_rewiring_keeps_the_number_of_connections(scope):
     before, n = pairs(net), net.n_connections
     rewire = ng.sparsity.Rewire(fraction=0.3, every=10, scope=scope)
     optimizer = ng.optim.Adam(lr=0.01)
-    for step in range(1, 41):
+    for step in range(1, 51):
         net.backward(X, Y, loss="cross_entropy")
         optimizer.step(net)
         rewired = rewire.step(net, step)
         assert rewired == ((0, 0) if step % 10 else (rewired.removed, rewired.removed))
         assert net.n_connections == n
-    assert len(before - pairs(net)) > n // 5
+    assert len(before - pairs(net)) > n // 4
 
 
 def test_set_keeps_the_density_of_every_pair_of_layers():

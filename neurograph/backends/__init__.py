@@ -1,13 +1,13 @@
 """RUN: the backends. Each is a module with the same few functions over a `Plan`.
 
 ``forward(plan, X, keep, reuse, state) -> Pass`` runs a batch (batch, steps, n_inputs), an array or something that numpy
-makes one of and that has ``rows``, a SciPy matrix, ``backward(plan, run, gradient,
-add, later, constant_state)`` fills the gradients of the graph's tables and returns what the pass over earlier steps
-needs as ``later``, ``stream(plan, X, batch_size, reuse)`` may compute the outputs without keeping a pass,
+makes one of and that has ``rows``, a SciPy matrix, ``backward(plan, run, gradient, add, later, constant_state)`` fills
+the gradients of the graph's tables and returns what the pass over earlier steps needs as ``later``,
+``stream(plan, X, batch_size, reuse)`` may compute the outputs without keeping a pass,
 ``footprint(plan, batch, steps, keep)`` counts the bytes of a pass, ``prepare(plan)`` decides what the first pass would,
-and ``sgd``, ``adam`` and ``rmsprop`` update
-parameters in place. A `Pass` offers ``outputs``, ``activations(slots, first)``, ``output(slot)``,
-``error(slot)``, ``state()`` and ``nbytes``. ``LOSSES`` are functions that stand for some of the losses by name.
+and ``sgd``, ``adam`` and ``rmsprop`` update parameters in place. A `Pass` offers ``outputs``,
+``activations(slots, first)``, ``output(slot)``, ``error(slot)``, ``state()`` and ``nbytes``. ``LOSSES`` are functions
+that stand for some of the losses by name.
 """
 
 from __future__ import annotations

@@ -18,16 +18,7 @@ ACYCLIC, CYCLIC, TOO_FAR = 0, 1, 2  # outcomes of raise_generations
 @jit
 def stable_order(keys, n):
     """The order that sorts ``keys``, all below ``n``, and keeps equal ones as they are: one counting sort."""
-    cursor = np.zeros(n + 1, np.int64)
-    for i in range(keys.shape[0]):
-        cursor[keys[i] + 1] += 1
-    for key in range(n):
-        cursor[key + 1] += cursor[key]
-    order = np.empty(keys.shape[0], np.int64)
-    for i in range(keys.shape[0]):
-        order[cursor[keys[i]]] = i
-        cursor[keys[i]] += 1
-    return order
+    return group_by(keys, n)[1]
 
 
 @jit
@@ -740,9 +731,9 @@ def exchange_rows(
 
     ``order[first[r]:first[r + 1]]`` are the numbers of the new connections of row r, ``ends`` their far ends and
     ``heirs`` their slots; with ``reuse`` each takes the slot that it finds, is entered there, and gets its id and its
-    ``far`` end. Removed connections for
-    which the row has no new one leave it, and their slots are written to ``surplus``; the numbers of the new ones for
-    which it had no place are written to ``left``. Returns how many there are of both.
+    ``far`` end. Removed connections for which the row has no new one leave it, and their slots are written to
+    ``surplus``; the numbers of the new ones for which it had no place are written to ``left``. Returns how many there
+    are of both.
     """
     n_surplus = n_left = 0
     longest = 0

@@ -127,6 +127,4 @@ def _rows(keys: np.ndarray, n_neurons: int) -> tuple[np.ndarray, np.ndarray]:
     """Connections by one of their ends: where each neuron's begin, and their indices."""
     from ..graph import compiled
 
-    start = np.zeros(n_neurons + 1, np.int64)
-    np.cumsum(np.bincount(keys, minlength=n_neurons), out=start[1:])
-    return start, compiled.stable_order(keys, n_neurons)
+    return compiled.group_by(keys, n_neurons)

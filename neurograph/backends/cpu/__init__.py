@@ -200,7 +200,8 @@ def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
     if keep:
         names += ["delta", "delta_special"]
     numbers = sum(math.prod(shapes[name]) for name in names)
-    if (blocks := blocks_of(plan)).refresh():
+    blocks = None if lanes else _blocks_for(plan, batch, steps)
+    if blocks is not None:
         numbers += sum(blocks.scratch_sizes(shapes["acts"][0] * shapes["acts"][2]).values())
     return numbers * plan.graph.dtype.itemsize
 

@@ -73,19 +73,9 @@ def backward(
                 if not block.constant:
                     weight, base, by_source = _weights(blocks, block, run, threads)
                     dense.backward_delta(
-                        threads,
-                        SHARES,
-                        address,
-                        delta,
-                        *ends,
-                        weight,
-                        base,
-                        by_source,
-                        block.holes,
-                        not block.first,
-                        D,
-                        X,
-                    )
+                        threads, SHARES, address, delta, *ends, weight, base, by_source, block.holes, not block.first,
+                        D, X,
+                    )  # fmt: skip
                 grad, base, by_source, more = graph.connections["grad"], block.base, block.by_source, add
                 if base == COPIED:  # the weights are not needed any more
                     block.filled_for = -1
