@@ -535,6 +535,47 @@ class Network:
         self._changed_neurons()
 
     @alone
+    def order_blocks(self, neurons: Any) -> None:
+        """Say which neurons are neighbours where blocks are meant: by `prune_lowest` of scope "block", and the plan.
+
+        Parameters
+        ----------
+        neurons : Group, sequence of neurons or ids
+            All neurons of one or several homes (a home is what one ``add_...`` call made), those of each in their new
+            order; see `neurograph.sparsity.block_order`. Nothing else depends on it: ids, columns of X and results stay.
+
+        Raises
+        ------
+        InvalidValueError
+            A home is there in part only.
+
+        Examples
+        --------
+        >>> net = Network(seed=0)
+        >>> x = net.add_inputs(4)
+        >>> net.order_blocks([2, 0, 3, 1])
+        >>> net.block_places
+        array([1, 3, 0, 2])
+        """
+        slots = self._slots(neurons)
+        home = self.graph.neurons["home"]
+        given, there = np.bincount(home[slots]), np.bincount(home[self.graph.neurons.live()])
+        homes = np.flatnonzero(given)
+        if (part := homes[given[homes] != there[homes]]).size:
+            raise InvalidValueError(
+                f"order_blocks takes all neurons of a home or none, but {given[part[0]]} of the {there[part[0]]} of "
+                f"home {part[0]}; give each of net.homes[{part[0]}] once"
+            )
+        self.graph.order(slots)
+        self._changed_neurons()
+
+    @property
+    @alone
+    def block_places(self) -> np.ndarray:
+        """Where each neuron stands among those of its home, in the order of ``net.neurons.ids``; see `order_blocks`."""
+        return self.graph.places()[self.graph.neurons.live_by_id()]
+
+    @alone
     def remove_neurons(self, neurons: Any) -> int:
         """Remove neurons with all their connections; they leave every group. Returns how many."""
         slots = self._slots(neurons)

@@ -52,6 +52,8 @@ def to_arrays(net: Network) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             rows = np.concatenate([[0], numbers[shared] + 1])
             arrays[key] = rows[arrays[key]].astype(np.int32)
     arrays["inputs"], arrays["outputs"] = number[graph.inputs], number[graph.outputs]
+    if graph.ordered.size:
+        arrays["places"] = graph.ordered
     for i, group in enumerate(net.groups.values()):
         arrays[f"groups.{i}"] = group.ids
     meta = {
@@ -90,6 +92,7 @@ def fill(net: Network, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> N
         neurons[name] = np.array([renamed[int(value)] for value in values], np.int8)[inverse]
     graph.restore(columns, meta["next_id"], meta["n_homes"])
     graph.inputs, graph.outputs = arrays["inputs"], arrays["outputs"]
+    graph.ordered = arrays.get("places", graph.ordered)
     names = meta.get("names", [])
     net.names.set([id for id, _ in names], [name for _, name in names])
     for i, described in enumerate(meta["groups"]):

@@ -103,6 +103,7 @@ class Graph:
         self.removals = 0
         self.delayed = 0
         self.journal = Journal()
+        self.ordered = np.zeros((2, 0), np.int64)  # ids of neurons and the places that they were given
         self._slot_of = np.zeros(0, np.int32)  # neuron id -> slot, -1 once removed
         self._unrolled: tuple[tuple[int, int], Unrolled] | None = None
 
@@ -138,6 +139,32 @@ class Graph:
             self.inputs = np.concatenate([self.inputs, slots])
         self.version += 1
         return slots
+
+    def places(self) -> np.ndarray:
+        """Where each neuron slot stands in its home: neighbours are cut into blocks together.
+
+        That is by id, counted from the lowest that is still there, so that what is removed leaves a gap; or where
+        `order` put it. -1 for a free slot.
+        """
+        ids, home = self.neurons["id"], self.neurons["home"]
+        live = self.neurons.live()
+        lowest = np.full(self.n_homes, self.neurons.next_id, np.int64)
+        np.minimum.at(lowest, home[live], ids[live])
+        places = np.full(self.neurons.size, -1, np.int64)
+        places[live] = ids[live] - lowest[home[live]]
+        slots = self.slots_of(self.ordered[0])
+        places[slots[slots >= 0]] = self.ordered[1][slots >= 0]
+        return places
+
+    def order(self, slots: np.ndarray) -> None:
+        """Give neurons of some homes, all of each, new places in them: their order among ``slots``."""
+        home = self.neurons["home"][slots]
+        by_home = np.argsort(home, kind="stable")
+        sizes = np.bincount(home)
+        ids, places = self.neurons["id"][slots[by_home]], np.arange(len(slots)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        kept = ~np.isin(self.ordered[0], ids)
+        self.ordered = np.concatenate([self.ordered[:, kept], np.stack([ids, places])], axis=1)
+        self.version += 1
 
     def mark_outputs(self, slots: np.ndarray) -> None:
         """Append neurons to the outputs; those that are outputs already keep their column."""

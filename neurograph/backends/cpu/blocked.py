@@ -1,4 +1,4 @@
-"""Passes over a plan with dense blocks: BLAS for the blocks, the row loops for the rest."""
+"""Passes over a plan with dense blocks or tiles: BLAS for blocks, the loops over tiles, the row loops for the rest."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from ...plan import Plan
 from . import blas, dense, kernels
 from .blocks import COPIED, Block, Blocks
+from .tiles import Segment
 
 SAMPLES = 64  # below which the row loops run everything
 SHARES = os.cpu_count() or 1  # that a product is cut into; the number of threads may change, this does not
@@ -31,9 +32,20 @@ def forward(
     sizes, address = blocks.scratch_sizes(run.samples), blas.address(graph.dtype)
     side_by_side, sums = blocks.scratch("sources", sizes["sources"]), blocks.scratch("sums", sizes["sums"])
     together = int(dense.together(acts))
+
+    def finish(targets: np.ndarray) -> None:
+        kernels.finish(
+            threads, targets, together, sums, *blocks.incoming.rows, graph.connections["delay"],
+            graph.connections["weight"], neurons["activation"], neurons["activation_parameter"],
+            neurons["aggregation"], neurons["bias"], run.rate, plan.special, acts, z, keep_z, run.buffer("kept"),
+        )  # fmt: skip
+
     for generation, plain, _ in blocks.forward_runs:
         if len(plain.rows):
             run_rows(plain.rows, plain.offsets, plain.incoming_work)
+        for part in blocks.tiles_into(generation, -1):
+            _tiles_forward(blocks, part, graph, threads, acts, sums, together, len(part.targets), False)
+            finish(part.targets)
         for group in blocks.groups.get(generation, ()):
             for number, block in enumerate(group):
                 weight, base, by_source = _weights(blocks, block, run, threads)
@@ -41,11 +53,24 @@ def forward(
                     threads, SHARES, address, acts, block.sources, len(block.targets), weight, base, by_source,
                     block.holes, number > 0, side_by_side, sums,
                 )  # fmt: skip
-            kernels.finish(
-                threads, group[0].targets, together, sums, *blocks.incoming.rows, graph.connections["delay"],
-                graph.connections["weight"], neurons["activation"], neurons["activation_parameter"],
-                neurons["aggregation"], neurons["bias"], run.rate, plan.special, acts, z, keep_z, run.buffer("kept"),
-            )  # fmt: skip
+            for part in blocks.tiles_into(generation, group[0].target_cluster):
+                _tiles_forward(blocks, part, graph, threads, acts, sums, together, len(group[0].targets), True)
+            finish(group[0].targets)
+
+
+def _tiles_forward(
+    blocks: Blocks, part: Segment, graph: Any, threads: int, acts: np.ndarray, sums: np.ndarray, together: int,
+    count: int, add: bool,
+) -> None:  # fmt: skip
+    """What the targets of a segment get from tiles, to the sums of ``count`` neurons."""
+    from . import tile_kernels
+
+    tiles = blocks.tiles
+    assert tiles is not None
+    tile_kernels.forward(
+        threads, part.lo, part.hi, *tiles.by_target, graph.connections["weight"], acts, together, sums, count,
+        tiles.sum_rows, add,
+    )  # fmt: skip
 
 
 def backward(
@@ -63,6 +88,8 @@ def backward(
     X, D = blocks.scratch("sources", sizes["sources"]), blocks.scratch("targets", sizes["targets"])
     nobody, no_work, rest = blocks.plan.inputs[:0], np.zeros(1, np.int64), blocks.outgoing.rows
     for generation, plain, with_blocks in reversed(blocks.backward_runs):
+        for part in blocks.tiles_from(generation):
+            _tiles_delta(blocks, part, graph, threads, delta)
         if with_blocks is not None:
             run_rows(with_blocks.rows, with_blocks.offsets, with_blocks.outgoing_work, nobody, no_work, True, rest)
         if len(plain.rows):
@@ -88,11 +115,33 @@ def backward(
                         threads, block.sources, *graph.outgoing.rows, *blocks.of_targets(block),
                         graph.connections["grad"], add, grad, len(block.targets),
                     )  # fmt: skip
+    if blocks.tiles:
+        _tiles_grad(blocks, graph, threads, add, acts, delta)
     none = nobody, no_work, no_work
     if blocks.outgoing.used:
         run_rows(*none, blocks.block_inputs, blocks.block_input_work, False, rest)
     if len(blocks.plain_inputs):
         run_rows(*none, blocks.plain_inputs, blocks.plain_input_work)
+
+
+def _tiles_delta(blocks: Blocks, part: Segment, graph: Any, threads: int, delta: np.ndarray) -> None:
+    """What the sources of a segment get back from their tiles; dense blocks have sent what they do."""
+    from . import tile_kernels
+
+    tiles = blocks.tiles
+    assert tiles is not None
+    tile_kernels.backward_delta(
+        threads, part.lo, part.hi, *tiles.by_source, graph.connections["weight"], delta, tiles.delta_rows, part.sends
+    )
+
+
+def _tiles_grad(blocks: Blocks, graph: Any, threads: int, add: bool, acts: np.ndarray, delta: np.ndarray) -> None:
+    """The gradients of the connections in tiles."""
+    from . import tile_kernels
+
+    tiles = blocks.tiles
+    assert tiles is not None
+    tile_kernels.backward_grad(threads, 0, tiles.count, *tiles.by_source, acts, delta, graph.connections["grad"], add)
 
 
 def _weights(blocks: Blocks, block: Block, run: Any, threads: int) -> tuple[np.ndarray, int, bool]:

@@ -1,4 +1,7 @@
-"""Dense blocks: where (almost) all pairs of two sets of neurons are connected, BLAS is faster than the row loops."""
+"""Dense blocks and tiles: where (almost) all pairs of two sets of neurons are connected, the row loops are not the best.
+
+Large sets are run by BLAS, small ones, what block pruning leaves, by loops of their own; see `tiles`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from ...functions.aggregations import AGGREGATIONS
 from ...plan import Plan
 from . import costs, dense
 from .buffers import zeros
+from .tiles import Segment, Tiles, look_for
 
 SIDE = 64  # sources and targets that a block has at least
 CLUSTERS = 1024  # sets of neurons from which too many pairs would have to be looked at
@@ -24,6 +28,7 @@ FEW = 32  # edits that are faster to sort in Python than in numpy
 COPIED = -1  # the base of a block that is not a matrix in the column
 
 SUM = AGGREGATIONS["sum"]
+NO_TILES = np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(0, np.int32)
 
 
 @dataclass(eq=False)
@@ -99,10 +104,10 @@ class Rest:
         """As of an `Adjacency`."""
         return self.start, self.length, self.other, self.slot
 
-    def write(self, rows: np.ndarray, whole: tuple[np.ndarray, ...], by_target: bool, where: tuple[Any, ...]) -> None:
-        """Find the rest of some rows anew."""
+    def write(self, rows: np.ndarray, whole: tuple[np.ndarray, ...], by_target: bool, *where: tuple[Any, ...]) -> None:
+        """Find the rest of some rows anew; ``where`` the dense blocks are, and the tiles in this direction."""
         while True:
-            used = dense.leftovers(rows, by_target, *whole, *where, *self.rows, self.used)
+            used = dense.leftovers(rows, by_target, *whole, *where[0], *where[1], *self.rows, self.used)
             if used <= len(self.other):
                 break
             room = used + used // 4
@@ -131,6 +136,7 @@ class Blocks:
         self.plan = plan
         self.found: list[Block] = []
         self.considered: list[Block] = []  # pairs that are too sparse, for people to see
+        self.tiles: Tiles | None = None
         self.sources, self.targets = Ends.none(0), Ends.none(0)
         self.known = False
         self.edits = 0
@@ -143,11 +149,10 @@ class Blocks:
         """Take in what was edited; whether there are blocks."""
         plan, graph = self.plan, self.plan.graph
         if plan.history or not plan.n_generations:
-            self.found = []
-            self.known = False
+            self.found, self.tiles, self.known = [], None, False
             return False
         if self.known and self.edits == graph.edits:
-            return bool(self.found)
+            return self.any
         edited = graph.journal.take(len(graph.connections))
         if not self.known or edited is None:
             self._survey()
@@ -155,15 +160,31 @@ class Blocks:
             self._budget -= len(edited.sources)
             if self._budget < 0:
                 self._survey()
-            elif self.found:
-                self._patch(_distinct(edited.sources), _distinct(edited.targets))
+            elif self.any:
+                self._patch(edited.sources, edited.targets)
         self.edits = graph.edits
-        return bool(self.found)
+        return self.any
+
+    @property
+    def any(self) -> bool:
+        """Whether there are blocks or tiles."""
+        return bool(self.found) or self.tiles is not None
 
     @property
     def run_most(self) -> bool:
-        """Whether most connections are in blocks."""
-        return 2 * sum(block.count for block in self.found) > len(self.plan.graph.connections)
+        """Whether most connections are in blocks or tiles."""
+        inside = sum(block.count for block in self.found) + (self.tiles.connections if self.tiles else 0)
+        return 2 * inside > len(self.plan.graph.connections)
+
+    def tiles_into(self, generation: int, cluster: int) -> list[Segment]:
+        """Where tiles lead to neurons of a generation that are in a cluster of targets of dense blocks, or in none."""
+        parts = self.tiles.segments if self.tiles and generation >= 0 else []
+        return [p for p in parts if p.generation == generation and p.target_cluster == cluster and len(p.targets)]
+
+    def tiles_from(self, generation: int) -> list[Segment]:
+        """Where tiles lead from neurons of a generation."""
+        parts = self.tiles.segments if self.tiles and generation >= 0 else []
+        return [part for part in parts if part.generation == generation and part.is_source]
 
     def scratch(self, name: str, size: int) -> np.ndarray:
         """Room for at least so many numbers; what it held is lost."""
@@ -174,15 +195,16 @@ class Blocks:
 
     def scratch_sizes(self, samples: int) -> dict[str, int]:
         """Numbers that passes over so many samples, panels filled, keep beside their own."""
-        if not self.found:
+        if not self.any:
             return {}
         together = min(samples, dense.TOGETHER)
-        sources = max(len(block.sources) for block in self.found)
-        targets = max(len(block.targets) for block in self.found)
+        sources = max((len(block.sources) for block in self.found), default=0)
+        targets = max((len(block.targets) for block in self.found), default=0)
+        summed = max((len(part.targets) for part in self.tiles.segments), default=0) if self.tiles else 0
         return {
             "sources": sources * together,
             "targets": targets * together,
-            "sums": targets * samples,
+            "sums": max(targets, summed) * samples,
             "matrices": sum(block.cells for block in self.found if block.base == COPIED),
         }
 
@@ -190,7 +212,8 @@ class Blocks:
     def nbytes(self) -> int:
         """Bytes of what is held between passes."""
         matrices = [block.matrix for block in self.found if block.matrix is not None]
-        return sum(a.nbytes for a in (*self._scratch.values(), *matrices))
+        lists = self.tiles.nbytes if self.tiles else 0
+        return lists + sum(a.nbytes for a in (*self._scratch.values(), *matrices))
 
     def matrix(self, block: Block) -> np.ndarray:
         """Room for a copied block."""
@@ -203,20 +226,25 @@ class Blocks:
         return self.targets.cluster, self.targets.position, block.target_cluster
 
     def __str__(self) -> str:
-        blocks = sorted([*self.found, *self.considered], key=lambda b: (b.generation, b.sources[0]))
-        if not blocks:
-            return ""
-        for block in blocks:
+        home, rows, tiled = self.plan.graph.neurons["home"], [], set()
+        for generation, source, n_sources, n_targets, count, inside in self.tiles.pairs() if self.tiles else ():
+            side, tiled = self.tiles.side if self.tiles else 0, tiled | {(generation, source)}
+            how = f"{count} blocks of {side} x {side}, {inside} connections"
+            rows.append((generation, source, n_sources, n_targets, inside / (n_sources * n_targets), how))
+        for block in [*self.found, *self.considered]:
             self._count(block)
-        lines = [f"{'into':>10}  {'sources':>9}  {'targets':>11}  {'density':>15}  runs as"]
-        for block in blocks:
-            how = "sparse rows"
+            how, key = "sparse rows", (block.generation, int(home[block.sources[0]]))
             if block in self.found:
                 how = "dense block, copied" if block.base == COPIED else "dense block, in place"
-            number = self.plan.numbers[block.generation]
-            lines.append(
-                f"{number:>10}  {len(block.sources):>9}  {len(block.targets):>11}  {block.density:>15.3f}  {how}"
-            )
+            elif key in tiled:
+                continue
+            rows.append((*key, len(block.sources), len(block.targets), block.density, how))
+        if not rows:
+            return ""
+        lines = [f"{'into':>10}  {'sources':>9}  {'targets':>11}  {'density':>15}  runs as"]
+        for generation, _, n_sources, n_targets, density, how in sorted(rows):
+            number = self.plan.numbers[generation]
+            lines.append(f"{number:>10}  {n_sources:>9}  {n_targets:>11}  {density:>15.3f}  {how}")
         return "\n".join(lines)
 
     # -- finding them --------------------------------------------------------------------------------------------------
@@ -225,13 +253,12 @@ class Blocks:
         """Look at all connections that may be in a block."""
         graph = self.plan.graph
         dense_before = {(b.generation, b.sources[0], b.targets[0]) for b in self.found}
+        side_before, self.tiles = self.tiles.side if self.tiles else 0, None
         self.found, self.considered, self.known = [], [], True
         graph.journal.take(len(graph.connections))
         self._budget = max(SIDE, len(graph.connections) // PATIENCE)
         clusters = self._clusters()
         pairs = self._pairs(clusters) if len(clusters) <= CLUSTERS else []
-        if not pairs:
-            return
         self._number(clusters, pairs)
         for s in sorted({s for s, _ in pairs}):
             counts = np.zeros(self._n_targets, np.int64)
@@ -253,7 +280,10 @@ class Blocks:
                     limit *= LOYALTY
                 (self.found if limit <= block.density else self.considered).append(block)
         self.found.sort(key=lambda b: (b.generation, b.targets[0], b.sources[0]))
-        if self.found:
+        self._tell_apart()
+        left = len(graph.connections) - sum(block.count for block in self.found)
+        self.tiles = look_for(self.plan, self._dense, self.targets.position, side_before, left)
+        if self.any:
             self._lay_out()
 
     def _count(self, block: Block) -> None:
@@ -317,6 +347,15 @@ class Blocks:
 
     # -- laying them out -----------------------------------------------------------------------------------------------
 
+    def _tell_apart(self) -> None:
+        """Which block joins two clusters, and the clusters of those neurons that are in one."""
+        block_at = np.full((int(self.sources.cluster.max(initial=-1)) + 1, self._n_targets), -1, np.int64)
+        for number, block in enumerate(self.found):
+            block_at[block.source_cluster, block.target_cluster] = number
+        sends, gets = np.append((block_at >= 0).any(axis=1), False), np.append((block_at >= 0).any(axis=0), False)
+        source, target = self.sources.cluster, self.targets.cluster
+        self._dense = np.where(sends[source], source, -1), np.where(gets[target], target, -1), block_at
+
     def _lay_out(self) -> None:
         graph, found = self.plan.graph, self.found
         for block in found:
@@ -325,20 +364,19 @@ class Blocks:
         for block in reversed(found):  # in the order of the backward pass
             block.first = block.source_cluster not in sent
             sent.add(block.source_cluster)
-        shape = int(self.sources.cluster.max()) + 1, self._n_targets
-        block_at = np.full(shape, -1, np.int64)
-        for number, block in enumerate(found):
-            block_at[block.source_cluster, block.target_cluster] = number
         self._where = (
-            self.sources.cluster, self.sources.position, self.targets.cluster, self.targets.position, block_at,
-            np.array([block.base for block in found], np.int64), np.array([block.by_source for block in found]),
-            np.array([(len(block.sources), len(block.targets)) for block in found], np.int64),
+            self.sources.cluster, self.sources.position, self.targets.cluster, self.targets.position, self._dense[2],
+            np.array([block.base for block in found], np.int64), np.array([block.by_source for block in found], bool),
+            np.array([(len(block.sources), len(block.targets)) for block in found], np.int64).reshape(-1, 2),
         )  # fmt: skip
         self.has_sources = np.zeros(graph.neurons.size, bool)  # is a target of some block
         self.has_targets = np.zeros(graph.neurons.size, bool)
         for block in found:
             self.has_targets[block.sources] = True
             self.has_sources[block.targets] = True
+        if self.tiles:
+            senders, getters = self.tiles.neurons
+            self.has_targets[senders], self.has_sources[getters] = True, True
         self.incoming, self.outgoing = Rest(graph.neurons.size), Rest(graph.neurons.size)
         self._write_rest(
             self._with_rest("source", graph.outgoing.length), self._with_rest("target", graph.incoming.length)
@@ -356,12 +394,16 @@ class Blocks:
             own = block.count if block.base == COPIED else block.cells - len(block.holes)
             inside[cluster] = inside.get(cluster, 0) + own
         rows = [slots for c, slots in members.items() if int(length[slots].sum()) != inside[c]]
-        return np.concatenate([*rows, np.zeros(0, np.int64)]).astype(np.int64)
+        tiled = self.tiles.neurons[0 if end == "source" else 1] if self.tiles else np.zeros(0, np.int64)
+        return np.unique(np.concatenate([*rows, tiled])).astype(np.int64)
 
     def _write_rest(self, sources: np.ndarray, targets: np.ndarray) -> None:
-        graph = self.plan.graph
-        self.outgoing.write(sources, graph.outgoing.rows, False, self._where)
-        self.incoming.write(targets, graph.incoming.rows, True, self._where)
+        graph, by_source, by_target = self.plan.graph, NO_TILES, NO_TILES
+        if self.tiles:
+            group = self.tiles.groups.group
+            by_source, by_target = (group, *self.tiles.out_of[:2]), (group, *self.tiles.into[:2])
+        self.outgoing.write(sources, graph.outgoing.rows, False, self._where, by_source)
+        self.incoming.write(targets, graph.incoming.rows, True, self._where, by_target)
 
     def _place(self, block: Block) -> None:
         """Find out whether a block is a matrix in the column as it stands."""
@@ -444,7 +486,11 @@ class Blocks:
     # -- keeping them --------------------------------------------------------------------------------------------------
 
     def _patch(self, sources: np.ndarray, targets: np.ndarray) -> None:
-        """Look again at the rows whose connections came or went."""
+        """Look again at the rows whose connections came or went, and at those of the tiles that this made or broke."""
+        if self.tiles:
+            senders, getters = self.tiles.patch(sources, targets)
+            sources, targets = np.concatenate([sources, senders]), np.concatenate([targets, getters])
+        sources, targets = _distinct(sources), _distinct(targets)
         touched = sources[self.has_targets[sources]]
         for block in self.found:
             if block.base != COPIED:

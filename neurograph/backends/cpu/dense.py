@@ -401,14 +401,20 @@ def find_holes(members, sources, start, length, other, slot, cluster, position, 
 @jit
 def leftovers(
     rows, by_target, start, length, other, slot, source_cluster, source_position, target_cluster, target_position,
-    block_at, base, by_source, sizes, out_start, out_length, out_other, out_slot, at,
+    block_at, base, by_source, sizes, group, tile_begin, tile_far, out_start, out_length, out_other, out_slot, at,
 ):  # fmt: skip
     """Write the connections of some rows that no block runs, beginning at entry ``at``; returns where they end.
 
-    What does not fit is counted only. All in one function: numba hands over an array as seven numbers.
+    Tiles join the ``group`` of a row with ``tile_far[tile_begin[g]:tile_begin[g + 1]]``; without tiles nobody is in a
+    group. What does not fit is counted only. All in one function: numba hands over an array as seven numbers.
     """
+    in_tile = np.zeros(tile_begin.shape[0], np.bool_)
     for row in rows:
-        first = at
+        first, g = at, np.int64(-1)
+        if group.shape[0] > 0 and group[row] >= 0:
+            g = np.int64(group[row])
+            for t in range(tile_begin[g], tile_begin[g + 1]):
+                in_tile[tile_far[t]] = True
         for k in range(start[row], start[row] + length[row]):
             end = np.int64(other[k])
             s, t = (end, np.int64(row)) if by_target else (np.int64(row), end)
@@ -419,6 +425,8 @@ def leftovers(
                     i, j = source_position[np.uint64(s)], target_position[np.uint64(t)]
                     place = base[b] + (i * sizes[b, 1] + j if by_source[b] else j * sizes[b, 0] + i)
                     outside = base[b] >= 0 and slot[k] != place
+            if g >= 0 and group[np.uint64(end)] >= 0:
+                outside = outside and not in_tile[group[np.uint64(end)]]
             if outside:
                 if at < out_other.shape[0]:
                     out_other[at] = other[k]
@@ -426,4 +434,7 @@ def leftovers(
                 at += 1
         out_start[row] = first
         out_length[row] = at - first
+        if g >= 0:
+            for t in range(tile_begin[g], tile_begin[g + 1]):
+                in_tile[tile_far[t]] = False
     return at
