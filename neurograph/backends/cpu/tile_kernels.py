@@ -132,7 +132,7 @@ class _Emit:
         return k, carried, close
 
     def sums(self, vectors):
-        """The sums of the lanes of 1, 2 or 4 vectors, as lanes of one short vector."""
+        """The sums of the lanes of 1, 2, 4, ... vectors, as lanes of one vector as short as that."""
         members, step = len(vectors), 1
         while len(vectors) > 1:  # each turn halves the number of vectors and adds neighbouring lanes of each
             merged = []
@@ -150,6 +150,43 @@ class _Emit:
             halves = [self._pick(total, total, range(begin, begin + width)) for begin in (0, width)]
             total = self.builder.fadd(*halves)
         return total
+
+    def part(self, vector, begin, count):
+        """Some neighbouring lanes of a vector."""
+        return vector if vector.type.count == count else self._pick(vector, vector, range(begin, begin + count))
+
+    def write(self, values, column, cells, add):
+        """Write the lanes of a vector to the places in a column that ``cells`` names, or add them.
+
+        At once where the places are neighbours, as they mostly are.
+        """
+        builder, count = self.builder, values.type.count
+        numbers = ir.VectorType(I32, count)
+        places = builder.load(builder.bitcast(cells, numbers.as_pointer()), align=4)
+        first = builder.extract_element(places, ir.Constant(I32, 0))
+        begin = builder.gep(column, [builder.sext(first, I64)])
+        none = ir.Constant(values.type, [0.0] * count)
+        if count == 1:
+            place = builder.bitcast(begin, values.type.as_pointer())
+            before = builder.select(add, builder.load(place, align=self.scalar_bytes), none)
+            builder.store(builder.fadd(before, values), place, align=self.scalar_bytes)
+            return
+        filled = builder.insert_element(ir.Constant(numbers, ir.Undefined), first, ir.Constant(I32, 0))
+        filled = builder.shuffle_vector(filled, filled, ir.Constant(numbers, [0] * count))
+        beside = builder.icmp_signed("==", builder.sub(places, filled), ir.Constant(numbers, list(range(count))))
+        flags = ir.IntType(count)
+        together = builder.icmp_unsigned("==", builder.bitcast(beside, flags), ir.Constant(flags, -1))
+        with builder.if_else(together, likely=True) as (then, otherwise):
+            with then:
+                place = builder.bitcast(begin, values.type.as_pointer())
+                before = builder.select(add, builder.load(place, align=self.scalar_bytes), none)
+                builder.store(builder.fadd(before, values), place, align=self.scalar_bytes)
+            with otherwise:
+                for lane in range(count):
+                    number = ir.Constant(I32, lane)
+                    place = builder.gep(column, [builder.sext(builder.extract_element(places, number), I64)])
+                    before = builder.select(add, builder.load(place), ir.Constant(self.scalar, 0.0))
+                    builder.store(builder.fadd(before, builder.extract_element(values, number)), place)
 
     def _pick(self, a, b, lanes):
         lanes = list(lanes)
@@ -283,14 +320,13 @@ def _products_of(rows, columns):
                 x = emit.load(builder.gep(pointer, [lane]))
                 dots += [emit.fma(x, d[j], carried[i * columns + j]) for j in range(columns)]
             dots = close_panels(close(dots))
-            for i in range(rows):
-                cells = builder.gep(slots, [builder.add(at, builder.mul(side, emit.number(i)))])
-                total = emit.sums(dots[i * columns : (i + 1) * columns])
-                for j in range(columns):
-                    cell = builder.gep(grad, [emit.index(cells, emit.number(j))])
-                    before = builder.select(add, builder.load(cell), ir.Constant(emit.scalar, 0.0))
-                    value = builder.extract_element(total, ir.Constant(I32, j))
-                    builder.store(builder.fadd(before, value), cell)
+            at_once = max(columns, min(rows * columns, emit.width))
+            for i in range(0, rows * columns, at_once):
+                total = emit.sums(dots[i : i + at_once])
+                for j in range(0, at_once, columns):
+                    row = emit.number((i + j) // columns)
+                    cells = builder.gep(slots, [builder.add(at, builder.mul(side, row))])
+                    emit.write(emit.part(total, j, columns), grad, cells, add)
             return context.get_dummy_value()
 
         return signature, codegen
