@@ -52,7 +52,7 @@ class Groups:
         generation = np.repeat(np.arange(-1, plan.n_generations), widths)
         place, home = graph.places()[slots], graph.neurons["home"][slots].astype(np.int64)
         square = home * (place.max(initial=0) // side + 1) + place // side
-        into, out_of = (cluster[slots] for cluster in clusters)
+        out_of, into = (cluster[slots] for cluster in clusters)
         order = np.lexsort((place, square, out_of, into, generation))
         slots, generation, square, into, out_of = (a[order] for a in (slots, generation, square, into, out_of))
         cuts = np.diff(square) != 0
