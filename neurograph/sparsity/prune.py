@@ -9,6 +9,7 @@ import numpy as np
 from .. import checks
 from ..errors import InvalidValueError, UnknownNameError
 from ..sampling import subset, subset_of_each
+from .blocks import squares
 from .scores import PER, evaluate
 from .select import lowest, lowest_in_regions
 
@@ -51,8 +52,9 @@ def prune_lowest(
         "global": the network is one region. "local": each pair of homes is a region, and each delay between them one of
         its own (a neuron's home is the `add_...` call that made it, so this is a pair of layers in a layered network).
         "neuron": the incoming connections of each neuron are a region. "block": each pair of homes is cut into `block`
-        x `block` squares of neighbouring sources and neighbouring targets; a square scores the sum of its connections,
-        and over the whole network `fraction` of the squares that hold a connection is removed, each one whole.
+        x `block` squares of neighbouring sources and neighbouring targets (by id, or as `Network.order_blocks` says); a
+        square scores the sum of its connections, and over the whole network `fraction` of the squares that hold a
+        connection is removed, each one whole. Of 4 to 64 neighbours, what is left runs faster than single connections.
     count : int, optional
         Remove this many in every region (of the squares, for "block") instead of a share, or all where there are fewer.
     block : int
@@ -171,7 +173,7 @@ def _choose_loose(
     if scope == "global":
         return lowest(scores, connections.id, _count(len(scores), fraction, count))
     if scope == "block":
-        _, square = np.unique(_squares(net, connections, block), return_inverse=True)
+        square = squares(net, connections, block)
         sums = np.bincount(square, weights=scores)
         removed = np.zeros(len(sums), bool)
         removed[lowest(sums, np.arange(len(sums)), _count(len(sums), fraction, count))] = True
@@ -247,15 +249,3 @@ def _counts(region: np.ndarray, fraction: float, count: int | None) -> np.ndarra
 def _count(size: int, fraction: float, count: int | None) -> int:
     return round(float(fraction) * size) if count is None else min(count, size)
 
-
-def _squares(net: Network, connections: Connections, block: int) -> np.ndarray:
-    """One integer for the (source home, target home, row, column) of the square in which each connection lies."""
-    source, target = connections.source, connections.target
-    row = np.zeros(1 + max(source.max(initial=0), target.max(initial=0)), dtype=np.int64)
-    for home in net.homes:
-        members = home.ids[home.ids < len(row)]
-        row[members] = np.arange(len(members)) // block
-    # The widest home has fewer rows than there are ids, so mixed radix numbers do not collide.
-    rows = row.max() + 1
-    _, pair = np.unique((connections.source_home << 32) | connections.target_home, return_inverse=True)
-    return (pair * rows + row[source]) * rows + row[target]
