@@ -25,6 +25,7 @@ from .errors import (
 from .graph.views import Connection, Connections, Group, Neuron
 from .network import Network, load
 from .plan import Plan
+from .quantized import QuantizedNetwork
 from .schedule import Schedule
 from .sequences import State
 from .train import History, Trainer
@@ -49,6 +50,7 @@ __all__ = [
     "NotSettledError",
     "NotSupportedError",
     "Plan",
+    "QuantizedNetwork",
     "Schedule",
     "StaleError",
     "State",

@@ -28,10 +28,14 @@ ALLOWED = {
     "schedule": {"graph"},
     "plan": {"schedule", "graph"},
     "io": set(),
-    "backends": {"plan"},
+    "packed": set(),
+    "backends": {"plan", "packed"},
+    "quantized": {"backends", "packed", "plan", "graph", "io", "samples"},
     "state": {"graph", "io"},
     "sequences": {"backends", "memory", "plan", "graph"},
-    "network": {"backends", "plan", "schedule", "graph", "io", "state", "sampling", "samples", "names", "sequences"},
+    "network": {
+        "backends", "plan", "schedule", "graph", "io", "state", "sampling", "samples", "names", "sequences", "quantized"
+    },  # fmt: skip
     "union": {"network", "graph"},
     "optim": {"network"},
     "callbacks": {"network"},

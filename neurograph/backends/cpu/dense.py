@@ -189,6 +189,39 @@ def forward(threads, shares, address, acts, sources, T, weight, base, by_source,
     show(weight, holes, kept)
 
 
+@jit
+def _neighbours_share(address, acts, first, S, T, weight, sums, begin, end, panel):
+    lanes, rows = np.int64(acts.shape[2]), np.int64(acts.shape[1])
+    gemm(
+        address, False, False, lanes, end - begin, S, acts.reshape(acts.size), (panel * rows + first) * lanes, lanes,
+        weight, begin * S, S, False, sums, (panel * T + begin) * lanes, lanes,
+    )  # fmt: skip
+
+
+@parallel_jit
+def _neighbours_shares(address, acts, first, S, T, weight, sums, wide):
+    a_panel = (T + wide - 1) // wide
+    for i in numba.prange(a_panel * np.int64(acts.shape[0])):
+        task = np.int64(i)
+        begin, panel = task % a_panel * wide, task // a_panel
+        _neighbours_share(address, acts, first, S, T, weight, sums, begin, min(begin + wide, T), panel)
+
+
+@jit
+def forward_neighbours(threads, shares, address, acts, first, S, T, weight, sums):
+    """``sums[panel, target, lane]`` over S sources whose rows are neighbours from ``first`` on: they are not copied.
+
+    The matrix goes target after target, ``weight[target * S + source]``.
+    """
+    wide = width(T, shares)
+    if threads == 1:
+        for panel in range(np.int64(acts.shape[0])):
+            for begin in range(np.int64(0), T, wide):
+                _neighbours_share(address, acts, first, S, T, weight, sums, begin, min(begin + wide, T), panel)
+    else:
+        _neighbours_shares(address, acts, first, S, T, weight, sums, wide)
+
+
 # -- backward ----------------------------------------------------------------------------------------------------------
 
 

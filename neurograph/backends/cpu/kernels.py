@@ -33,6 +33,8 @@ from numba.extending import intrinsic
 from ...functions.activations import ACTIVATIONS, EXP_LIMIT, LELU_SLOPE, LOG_FLOOR, SELU_ALPHA, SELU_SCALE
 from ...functions.aggregations import AGGREGATIONS
 from ...jit import njit
+from ...packed.formats import BF16, FORMATS, FP16, HALF_FACTOR, INT8
+from ...packed.layout import BASE, GAPS, HI, LO, SHIFT, WIDTH
 
 # Sums may be reassociated; NaN and infinity keep their meaning.
 jit = partial(njit, nogil=True, error_model="numpy", fastmath={"nsz", "arcp", "contract", "afn", "reassoc"})
@@ -71,6 +73,7 @@ SERIAL_COPY = 250_000  # elements below which one thread copies them all
 READS_PER_LOOK = 16  # connections a row that run between two looks for samples that are zero everywhere
 CHUNK = 4096  # connections of a long row that one thread sums
 LONG = 2 * CHUNK  # connections from which a row is cut into chunks, so that no thread runs it alone
+HOLE_8, HOLE_16 = FORMATS["int8"].hole, FORMATS["bf16"].hole  # of packed weights
 SERIAL_WORK = 20_000  # connections times panels, about 0.1 ms, below which a parallel region is not worth its risk
 
 SUM, MEAN, PRODUCT, MAX, MIN, MAXABS, MEDIAN = AGGREGATIONS.values()
@@ -1973,6 +1976,191 @@ def forward_few(
                 push_few_rows(which, a, b, share, not is_input, rows, fan_in, weight, neurons, acts, z, keep_z, sums)
         else:
             _push_few_shares(which, lo, hi, running, not is_input, rows, fan_in, weight, neurons, acts, z, keep_z, sums)
+
+
+# -- one sample through packed rows ------------------------------------------------------------------------------------
+# Rows by target: a source's position is the one before it and a gap, and each weight is read once, in one or two bytes.
+
+PACKED_SHARE = 4096  # entries that a thread sums at least, where threads share a segment
+
+
+@intrinsic
+def _float_of(typing, bits):
+    """The float32 number of these 32 bits."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.uint32), codegen
+
+
+def _float_of_twin(bits):
+    return np.uint32(bits).view(np.float32)
+
+
+if numba.config.DISABLE_JIT:
+    _float_of = _float_of_twin
+
+
+@jit
+def packed_number(code, format):
+    """The number that a narrow weight stands for, but for its scale; holes are zero."""
+    if format == INT8:
+        return np.float32(code) if code != HOLE_8 else np.float32(0)
+    bits = np.uint32(code)
+    bits = bits if bits != np.uint32(HOLE_16) else np.uint32(0)
+    if format == BF16:
+        return _float_of(bits << np.uint32(16))
+    magnitude, sign = bits & np.uint32(0x7FFF), bits & np.uint32(0x8000)
+    return _float_of((sign << np.uint32(16)) | (magnitude << np.uint32(13))) * np.float32(HALF_FACTOR)
+
+
+@jit
+def dot_neighbours(weight, k0, count, format, gaps, x, first):
+    """The sum over a row of a dense segment; int8 weights without their scale."""
+    total = np.float32(0)
+    if format == INT8 and not gaps:
+        for k in range(count):
+            total += np.float32(weight[np.uint64(k0 + k)]) * x[np.uint64(first + k)]
+    elif format == INT8:
+        for k in range(count):
+            total += packed_number(weight[np.uint64(k0 + k)], np.int64(INT8)) * x[np.uint64(first + k)]
+    elif format == BF16:
+        for k in range(count):
+            total += packed_number(weight[np.uint64(k0 + k)], np.int64(BF16)) * x[np.uint64(first + k)]
+    else:
+        for k in range(count):
+            total += packed_number(weight[np.uint64(k0 + k)], np.int64(FP16)) * x[np.uint64(first + k)]
+    return total
+
+
+@jit
+def dot_gaps(weight, k0, count, format, code, c0, gaps, x, first):
+    """The sum over a row of a sparse segment, and its number of terms; int8 weights without their scale."""
+    at, terms = np.uint64(first), count
+    a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+    k = np.int64(0)
+    if gaps:
+        most = np.int64(255 if code.itemsize == 1 else 65535)
+        terms = np.int64(0)
+        while k < count:
+            gap = np.int64(code[np.uint64(c0 + k)])
+            at += np.uint64(gap)
+            if gap != most:
+                terms += 1
+                a += packed_number(weight[np.uint64(k0 + k)], format) * x[at]
+            k += 1
+        return a, terms
+    while k + 4 <= count:
+        p, q = np.uint64(c0 + k), np.uint64(k0 + k)
+        first_at = at + np.uint64(code[p])
+        second_at = first_at + np.uint64(code[p + np.uint64(1)])
+        third_at = second_at + np.uint64(code[p + np.uint64(2)])
+        at = third_at + np.uint64(code[p + np.uint64(3)])
+        a += packed_number(weight[q], format) * x[first_at]
+        b += packed_number(weight[q + np.uint64(1)], format) * x[second_at]
+        c += packed_number(weight[q + np.uint64(2)], format) * x[third_at]
+        d += packed_number(weight[q + np.uint64(3)], format) * x[at]
+        k += 4
+    while k < count:
+        at += np.uint64(code[np.uint64(c0 + k)])
+        a += packed_number(weight[np.uint64(k0 + k)], format) * x[at]
+        k += 1
+    return (a + b) + (c + d), terms
+
+
+class PackedRows(NamedTuple):
+    """The arrays of a `Packed`, and the format's code; columns have one entry a row, or one in all."""
+
+    segments: np.ndarray
+    start: np.ndarray
+    first: np.ndarray
+    code: np.ndarray
+    weight: np.ndarray
+    scale: np.ndarray
+    format: int
+    activation: np.ndarray
+    parameter: np.ndarray
+    aggregation: np.ndarray
+    bias: np.ndarray
+
+
+@jit
+def entry_of(column, r):
+    """A row's entry in a column that may have one for all."""
+    return column[r] if column.shape[0] > 1 else column[0]
+
+
+@jit
+def packed_rows(rows, segment, lo, hi, n_inputs, x):
+    """Compute rows ``lo:hi`` of a segment from the outputs ``x`` by position, which it fills."""
+    base, width = rows.segments[segment, BASE], rows.segments[segment, WIDTH]
+    shift, gaps = rows.segments[segment, SHIFT], rows.segments[segment, GAPS] != 0
+    for r in range(lo, hi):
+        k0 = np.int64(rows.start[r])
+        count = np.int64(rows.start[r + 1]) - k0
+        kind = entry_of(rows.aggregation, r)
+        if width > 0:
+            total = dot_neighbours(rows.weight, k0, count, rows.format, gaps, x, base)
+            terms = count
+            if gaps and kind == MEAN:
+                for k in range(k0, k0 + count):
+                    terms -= np.int64(rows.weight[k]) == (HOLE_8 if rows.format == INT8 else HOLE_16)
+        else:
+            first = base + np.int64(rows.first[r]) if rows.first.shape[0] > 0 else base
+            if rows.format == INT8:  # formats that are known when it is compiled
+                total, terms = dot_gaps(
+                    rows.weight, k0, count, np.int64(INT8), rows.code, k0 + shift, gaps, x, first
+                )  # fmt: skip
+            elif rows.format == BF16:
+                total, terms = dot_gaps(
+                    rows.weight, k0, count, np.int64(BF16), rows.code, k0 + shift, gaps, x, first
+                )  # fmt: skip
+            else:
+                total, terms = dot_gaps(
+                    rows.weight, k0, count, np.int64(FP16), rows.code, k0 + shift, gaps, x, first
+                )  # fmt: skip
+        if rows.scale.shape[0] > 0:
+            total *= entry_of(rows.scale, r)
+        if kind == MEAN:
+            total /= np.float32(max(terms, 1))
+        total += rows.bias[r]
+        code = entry_of(rows.activation, r)
+        if code == RELU and total < 0:  # NaN stays NaN
+            total = np.float32(0)
+        x[n_inputs + r] = total
+        if code != RELU and code != IDENTITY:
+            activate(code, entry_of(rows.parameter, r), x[n_inputs + r : n_inputs + r + 1])
+
+
+@parallel_jit
+def _packed_shares(shares, rows, segment, lo, hi, n_inputs, x):
+    for i in numba.prange(shares):
+        share = np.int64(i)
+        packed_rows(rows, segment, lo + (hi - lo) * share // shares, lo + (hi - lo) * (share + 1) // shares, n_inputs, x)
+
+
+@jit
+def forward_one_packed(
+    threads, segments, start, first, code, weight, scale, format, activation, parameter, aggregation, bias, outputs,
+    sample, x, out,
+):  # fmt: skip
+    """Run one ``sample`` through neurons that sum or average: fill ``x`` by position, and ``out``."""
+    rows = PackedRows(
+        segments, start, first, code, weight, scale, format, activation, parameter, aggregation, bias
+    )  # fmt: skip
+    n_inputs = np.int64(sample.shape[0])
+    for j in range(n_inputs):
+        x[j] = sample[j]
+    for s in range(segments.shape[0]):
+        segment, lo, hi = np.int64(s), segments[s, LO], segments[s, HI]
+        work = np.int64(start[hi]) - np.int64(start[lo])
+        if threads == 1 or work < SERIAL_WORK:
+            packed_rows(rows, segment, lo, hi, n_inputs, x)
+        else:
+            _packed_shares(min(work // PACKED_SHARE, hi - lo), rows, segment, lo, hi, n_inputs, x)
+    for j in range(outputs.shape[0]):
+        out[j] = x[np.int64(outputs[j])]
 
 
 # -- predictions of deep networks, which keep only what is still to be read --------------------------------------------

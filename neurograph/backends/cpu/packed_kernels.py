@@ -1,0 +1,192 @@
+"""The compiled loops over packed rows: narrow weights and gaps become float32 numbers and row indices.
+
+The batch passes decode some rows into a small scratch buffer, once for all samples, and leave the rest to the loops and
+the matrix products that float32 networks have.
+"""
+
+from functools import partial
+
+import numba
+import numpy as np
+
+from ...jit import njit
+from ...packed.formats import BF16, FORMATS, HALF_FACTOR, INT8
+from ...packed.layout import BASE, GAPS, HI, LO, SHIFT, WIDTH
+
+jit = partial(njit, nogil=True, error_model="numpy")
+parallel_jit = partial(jit, parallel=True)
+
+HOLE_8, HOLE_16 = FORMATS["int8"].hole, FORMATS["bf16"].hole
+DECODED = 16_384  # entries that a thread decodes at a time
+
+
+@jit
+def widen(weight, first, count, format, scale, gaps, out, bits, at):
+    """``out[at:at + count]``: the numbers that narrow weights stand for, holes zero; ``bits`` views the same memory."""
+    zero = np.float32(0)
+    if format == INT8 and gaps:
+        for k in range(count):
+            code = weight[np.uint64(first + k)]
+            out[np.uint64(at + k)] = np.float32(code) * scale if code != HOLE_8 else zero
+    elif format == INT8:
+        for k in range(count):
+            out[np.uint64(at + k)] = np.float32(weight[np.uint64(first + k)]) * scale
+    elif format == BF16:
+        for k in range(count):
+            code = np.uint32(weight[np.uint64(first + k)])
+            bits[np.uint64(at + k)] = code << np.uint32(16) if code != np.uint32(HOLE_16) else np.uint32(0)
+    else:
+        for k in range(count):
+            code = np.uint32(weight[np.uint64(first + k)])
+            code = code if code != np.uint32(HOLE_16) else np.uint32(0)
+            sign = (code & np.uint32(0x8000)) << np.uint32(16)
+            bits[np.uint64(at + k)] = sign | ((code & np.uint32(0x7FFF)) << np.uint32(13))
+        for k in range(count):
+            out[np.uint64(at + k)] *= np.float32(HALF_FACTOR)
+
+
+@jit
+def segment_of(segments, row):
+    """The segment in which a row lies."""
+    first, last = np.int64(0), np.int64(segments.shape[0] - 1)
+    while first < last:
+        middle = (first + last + 1) // 2
+        if segments[middle, LO] <= row:
+            first = middle
+        else:
+            last = middle - 1
+    return first
+
+
+@jit
+def decode_rows(
+    lo, hi, origin, back, n_inputs, segments, start, first, code, weight, scale, format, value, bits, other, begin, length
+):  # fmt: skip
+    """Decode rows ``lo:hi`` to where their entries stand, counted from entry ``origin``.
+
+    Fills ``value`` and ``other``, indices less ``back``, and for the rows' positions ``begin`` and ``length``.
+    """
+    if lo == hi:
+        return
+    most = np.int64(255 if code.itemsize == 1 else 65535)
+    at = segment_of(segments, lo)
+    one = np.float32(1)
+    for r in range(lo, hi):
+        while segments[at, HI] <= r:
+            at += 1
+        k0 = np.int64(start[r])
+        count = np.int64(start[r + 1]) - k0
+        out = k0 - origin
+        begin[n_inputs + r] = out
+        length[n_inputs + r] = count
+        factor = scale[r if scale.shape[0] > 1 else 0] if scale.shape[0] > 0 else one
+        index = segments[at, BASE] - back
+        gaps = segments[at, GAPS] != 0
+        dense = segments[at, WIDTH] > 0
+        widen(weight, k0, count, format, factor, dense and gaps, value, bits, out)
+        if dense:
+            if gaps:
+                # Only connections are terms: a mean divides by their number.
+                hole = np.int64(HOLE_8 if format == INT8 else HOLE_16)
+                kept = out
+                for k in range(count):
+                    value[np.uint64(kept)] = value[np.uint64(out + k)]
+                    other[np.uint64(kept)] = index + k
+                    kept += np.int64(np.int64(weight[np.uint64(k0 + k)]) != hole)
+                length[n_inputs + r] = kept - out
+            else:
+                for k in range(count):
+                    other[np.uint64(out + k)] = index + k
+            continue
+        if first.shape[0] > 0:
+            index += np.int64(first[r])
+        from_code = k0 + segments[at, SHIFT]
+        if gaps:
+            kept = out
+            for k in range(count):
+                gap = np.int64(code[np.uint64(from_code + k)])
+                index += gap
+                value[np.uint64(kept)] = value[np.uint64(out + k)]
+                other[np.uint64(kept)] = index
+                kept += np.int64(gap != most)
+            length[n_inputs + r] = kept - out
+        else:
+            for k in range(count):
+                index += np.int64(code[np.uint64(from_code + k)])
+                other[np.uint64(out + k)] = index
+
+
+@jit
+def share_of_rows(start, lo, hi, share, shares):
+    """Where a share of rows ``lo:hi`` begins, so that all have about as many entries."""
+    if share == shares:
+        return hi
+    goal = np.int64(start[lo]) + (np.int64(start[hi]) - np.int64(start[lo])) * share // shares
+    first, last = lo, hi
+    while first < last:
+        middle = (first + last) // 2
+        if np.int64(start[middle]) < goal:
+            first = middle + 1
+        else:
+            last = middle
+    return first
+
+
+@parallel_jit
+def _decode_shares(
+    shares, lo, hi, origin, back, n_inputs, segments, start, first, code, weight, scale, format, value, bits, other,
+    begin, length,
+):  # fmt: skip
+    for i in numba.prange(shares):
+        share = np.int64(i)
+        a, b = share_of_rows(start, lo, hi, share, shares), share_of_rows(start, lo, hi, share + 1, shares)
+        decode_rows(
+            a, b, origin, back, n_inputs, segments, start, first, code, weight, scale, format, value, bits, other,
+            begin, length,
+        )  # fmt: skip
+
+
+@jit
+def decode(
+    threads, lo, hi, back, n_inputs, segments, start, first, code, weight, scale, format, value, bits, other, begin,
+    length,
+):  # fmt: skip
+    """Decode rows ``lo:hi`` as `decode_rows` does, the first entry at 0."""
+    origin = np.int64(start[lo])
+    shares = (np.int64(start[hi]) - origin) // DECODED
+    if threads == 1 or shares < 2:
+        decode_rows(
+            lo, hi, origin, back, n_inputs, segments, start, first, code, weight, scale, format, value, bits, other,
+            begin, length,
+        )  # fmt: skip
+    else:
+        _decode_shares(
+            shares, lo, hi, origin, back, n_inputs, segments, start, first, code, weight, scale, format, value, bits,
+            other, begin, length,
+        )  # fmt: skip
+
+
+@jit
+def _widen_rows(lo, hi, origin, width, begins, weight, scale, format, gaps, value, bits):
+    one = np.float32(1)
+    for r in range(lo, hi):
+        factor = scale[r if scale.shape[0] > 1 else 0] if scale.shape[0] > 0 else one
+        widen(weight, begins + (r - origin) * width, width, format, factor, gaps, value, bits, (r - origin) * width)
+
+
+@parallel_jit
+def _widen_shares(shares, lo, hi, width, begins, weight, scale, format, gaps, value, bits):
+    for i in numba.prange(shares):
+        share = np.int64(i)
+        a, b = lo + (hi - lo) * share // shares, lo + (hi - lo) * (share + 1) // shares
+        _widen_rows(a, b, lo, width, begins, weight, scale, format, gaps, value, bits)
+
+
+@jit
+def widen_matrix(threads, lo, hi, width, begins, weight, scale, format, gaps, value, bits):
+    """Rows ``lo:hi`` of a dense segment, whose weights begin at ``begins``, as a matrix row after row."""
+    shares = (hi - lo) * width // DECODED
+    if threads == 1 or shares < 2:
+        _widen_rows(lo, hi, lo, width, begins, weight, scale, format, gaps, value, bits)
+    else:
+        _widen_shares(shares, lo, hi, width, begins, weight, scale, format, gaps, value, bits)
