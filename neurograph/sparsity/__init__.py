@@ -6,9 +6,11 @@ scopes in which counts are taken, `rewire` prune and grow at a constant number o
 step asks of a method, `recipes` ready methods.
 """
 
+from .absent import pair_gradients
+from .growth import Gradient, Grower, Momentum, Random
 from .prune import SCOPES, prune_lowest
 from .recipe import Recipe, Watch
-from .recipes import SET, GradualMagnitude
+from .recipes import SET, DeepR, GradualMagnitude, RigL, SparseMomentum
 from .rewire import GROWERS, Rewire, Rewired
 from .scores import SCORES
 
@@ -17,10 +19,18 @@ __all__ = [
     "SCOPES",
     "SCORES",
     "SET",
+    "DeepR",
     "GradualMagnitude",
+    "Gradient",
+    "Grower",
+    "Momentum",
+    "Random",
+    "RigL",
+    "SparseMomentum",
     "Recipe",
     "Rewire",
     "Rewired",
     "Watch",
+    "pair_gradients",
     "prune_lowest",
 ]
