@@ -8,6 +8,7 @@ from typing import Any as _Any
 
 from . import callbacks, convert, datasets, functions, optim, plot, sparsity, topologies
 from .backends import available_backends
+from .distillation import Distillation
 from .errors import (
     CycleError,
     DivergedError,
@@ -36,6 +37,7 @@ __all__ = [
     "Connection",
     "Connections",
     "CycleError",
+    "Distillation",
     "DivergedError",
     "DuplicateConnectionError",
     "FileFormatError",

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.nojit
 PACKAGE = Path(__file__).parents[1] / "neurograph"
 
 # Each part may import the parts named; functions, errors and argument checks are open to all.
-UPPER = {"sparsity", "topologies", "convert", "plot", "train", "callbacks", "optim", "datasets"}
+UPPER = {"sparsity", "topologies", "convert", "plot", "train", "callbacks", "optim", "datasets", "distillation"}
 NAMED_TUPLE = {"_fields", "_replace", "_asdict", "_make"}
 ALLOWED = {
     "errors": set(),
@@ -35,6 +35,7 @@ ALLOWED = {
     "union": {"network", "graph"},
     "optim": {"network"},
     "callbacks": {"network"},
+    "distillation": set(),
     "train": {"network", "sequences", "optim", "sparsity", "callbacks"},
     "sparsity": {"network", "optim", "sampling", "graph"},
     "topologies": {"network", "sampling", "convert", "datasets", "wiring"},
