@@ -119,7 +119,7 @@ class Distillation(losses.PreparedLoss):
             raise InvalidValueError(f"the teacher's answers differ in shape from batch to batch: {error}") from None
         if logits.ndim < 2 or len(logits) != n_samples:
             raise InvalidValueError(
-                f"the teacher returned shape {logits.shape} for {n_samples} samples; it must be ({n_samples}, n_outputs)"
+                f"the teacher returned shape {logits.shape} for {n_samples} samples; needed is ({n_samples}, n_outputs)"
             )
         bad = np.argwhere(~np.isfinite(logits))
         if len(bad):
