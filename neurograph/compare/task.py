@@ -10,7 +10,7 @@ from typing import Any
 from ..datasets import Split
 from ..functions.schedules import Cosine
 from ..network import Network
-from ..optim import Adam
+from ..optim import Adam, Optimizer
 from ..topologies import layered
 from ..train import History, Trainer
 
@@ -34,7 +34,7 @@ class Task:
     epochs, batch_size : int
         The budget: passes over the training data, all phases together, and samples of a step.
     lr : float
-        Adam's learning rate at the start of a training; it falls to 0 along half a cosine.
+        Adam's learning rate at the start of each training; it falls to 0 along half a cosine.
 
     Attributes
     ----------
@@ -89,9 +89,28 @@ class Task:
         return layered(self.sizes, density=density, seed=self.seed)
 
     def train(
-        self, net: Network, rewire: Any = None, *, epochs: int | None = None, loss: str | Callable = "cross_entropy"
+        self,
+        net: Network,
+        rewire: Any = None,
+        *,
+        epochs: int | None = None,
+        loss: str | Callable = "cross_entropy",
+        optimizer: Callable[..., Optimizer] = Adam,
+        lr: float | None = None,
     ) -> History:
         """Train a network, by default for the whole budget.
+
+        Parameters
+        ----------
+        net : Network
+            New, or trained before: the learning rate starts anew.
+        rewire, loss
+            As in `Trainer`.
+        epochs : int, optional
+        optimizer : function
+            Is called with ``lr=``, a schedule.
+        lr : float, optional
+            Where that schedule starts, if not at the task's `lr`.
 
         Raises
         ------
@@ -99,8 +118,8 @@ class Task:
             Ctrl-C ended the training, so that no half-trained network is measured.
         """
         epochs = self.epochs if epochs is None else epochs
-        optimizer = Adam(lr=Cosine(self.lr, self.steps_of(max(epochs, 1))))
-        trainer = Trainer(net, loss=loss, optimizer=optimizer, rewire=rewire, seed=self.seed)
+        schedule = _FromHere(Cosine(self.lr if lr is None else lr, self.steps_of(max(epochs, 1))))
+        trainer = Trainer(net, loss=loss, optimizer=optimizer(lr=schedule), rewire=rewire, seed=self.seed)
         history = trainer.fit(
             self.data.x_train, self.data.y_train, epochs=epochs, batch_size=self.batch_size, progress=False
         )
@@ -108,3 +127,16 @@ class Task:
         if history.interrupted:
             raise KeyboardInterrupt
         return history
+
+
+class _FromHere:
+    """A schedule that begins where it is first asked, not at the network's step 0."""
+
+    def __init__(self, schedule: Callable[[int], float]):
+        self._schedule = schedule
+        self._begin: int | None = None
+
+    def __call__(self, step: int) -> float:
+        if self._begin is None:
+            self._begin = step
+        return self._schedule(step - self._begin)
