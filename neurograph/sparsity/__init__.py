@@ -8,7 +8,7 @@ step asks of a method, `recipes` ready methods.
 
 from .prune import SCOPES, prune_lowest
 from .recipe import Recipe, Watch
-from .recipes import SET, GradualMagnitude
+from .recipes import SET, DropBack, DynamicNetworkSurgery, GradualMagnitude, WeightElimination
 from .rewire import GROWERS, Rewire, Rewired
 from .scores import SCORES
 
@@ -17,10 +17,13 @@ __all__ = [
     "SCOPES",
     "SCORES",
     "SET",
+    "DropBack",
+    "DynamicNetworkSurgery",
     "GradualMagnitude",
     "Recipe",
     "Rewire",
     "Rewired",
     "Watch",
+    "WeightElimination",
     "prune_lowest",
 ]

@@ -1,6 +1,9 @@
 """Ready methods from the literature, each in a file of its own, put together from the parts of this package."""
 
+from .drop_back import DropBack
 from .gradual import GradualMagnitude
 from .set import SET
+from .surgery import DynamicNetworkSurgery
+from .weight_elimination import WeightElimination
 
-__all__ = ["SET", "GradualMagnitude"]
+__all__ = ["SET", "DropBack", "DynamicNetworkSurgery", "GradualMagnitude", "WeightElimination"]
