@@ -8,11 +8,21 @@ step asks of a method, `recipes` ready methods.
 
 from .prune import SCOPES, prune_lowest
 from .recipe import Recipe, Watch
-from .recipes import SET, DropBack, DynamicNetworkSurgery, GradualMagnitude, WeightElimination
+from .recipes import (
+    ADMM,
+    SET,
+    DropBack,
+    DynamicNetworkSurgery,
+    GradualMagnitude,
+    HardConcrete,
+    ProgressiveADMM,
+    WeightElimination,
+)
 from .rewire import GROWERS, Rewire, Rewired
 from .scores import SCORES
 
 __all__ = [
+    "ADMM",
     "GROWERS",
     "SCOPES",
     "SCORES",
@@ -20,6 +30,8 @@ __all__ = [
     "DropBack",
     "DynamicNetworkSurgery",
     "GradualMagnitude",
+    "HardConcrete",
+    "ProgressiveADMM",
     "Recipe",
     "Rewire",
     "Rewired",
