@@ -8,19 +8,34 @@ step asks of a method, `recipes` ready methods.
 
 from .prune import SCOPES, prune_lowest
 from .recipe import Recipe, Watch
-from .recipes import SET, GradualMagnitude
+from .recipes import (
+    ADMM,
+    SET,
+    DropBack,
+    DynamicNetworkSurgery,
+    GradualMagnitude,
+    HardConcrete,
+    ProgressiveADMM,
+    WeightElimination,
+)
 from .rewire import GROWERS, Rewire, Rewired
 from .scores import SCORES
 
 __all__ = [
+    "ADMM",
     "GROWERS",
     "SCOPES",
     "SCORES",
     "SET",
+    "DropBack",
+    "DynamicNetworkSurgery",
     "GradualMagnitude",
+    "HardConcrete",
+    "ProgressiveADMM",
     "Recipe",
     "Rewire",
     "Rewired",
     "Watch",
+    "WeightElimination",
     "prune_lowest",
 ]
