@@ -6,9 +6,11 @@ scopes in which counts are taken, `rewire` prune and grow at a constant number o
 step asks of a method, `recipes` ready methods.
 """
 
+from .checkpoint import Checkpoint
+from .guard import remove
 from .prune import SCOPES, prune_lowest
 from .recipe import Recipe, Watch
-from .recipes import SET, GradualMagnitude
+from .recipes import SET, GradualMagnitude, LotteryTickets, Round
 from .rewire import GROWERS, Rewire, Rewired
 from .scores import SCORES
 
@@ -17,10 +19,14 @@ __all__ = [
     "SCOPES",
     "SCORES",
     "SET",
+    "Checkpoint",
     "GradualMagnitude",
+    "LotteryTickets",
     "Recipe",
     "Rewire",
     "Rewired",
+    "Round",
     "Watch",
     "prune_lowest",
+    "remove",
 ]
