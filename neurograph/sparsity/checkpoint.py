@@ -55,7 +55,7 @@ class Checkpoint:
         for values, what in ((self._weight, "weights"), (self._bias, "biases")):
             require(
                 bool(np.isfinite(values).all()),
-                f"{int((~np.isfinite(values)).sum())} {what} are not finite; make the checkpoint before training diverges",
+                f"{np.count_nonzero(~np.isfinite(values))} {what} are not finite; make it before training diverges",
             )
         self._state = {name: conns.state(name) for name in conns.states}
         self._bias_state = {name: neurons.state(name) for name in neurons.states}

@@ -58,8 +58,10 @@ def remove(net: Network, doomed: Connections, allow_disconnected: bool = False) 
     return net.prune(doomed)
 
 
-def check_removal(net: Network, doomed: Connections, allow_disconnected: bool = False) -> None:
-    """Refuse, or warn of, what `remove` would; parameters, warnings and errors as there.
+def check_removal(
+    net: Network, doomed: Connections, allow_disconnected: bool = False, more: Connections | None = None
+) -> None:
+    """Refuse, or warn of, what `remove` would; parameters, warnings and errors as there, ``more`` goes as well.
 
     Time and memory are linear in the number of connections. As long as every neuron that has inputs keeps one, nothing
     can be cut off in a network without delays where all that has none is an input: then paths are not searched.
@@ -70,10 +72,11 @@ def check_removal(net: Network, doomed: Connections, allow_disconnected: bool = 
     >>> net = ng.topologies.layered([2, 2], seed=0)
     >>> check_removal(net, net.connections[:1])
     """
-    if not len(doomed):
+    ids = doomed.id if more is None else np.concatenate([doomed.id, more.id])
+    if not len(ids):
         return
     everything = net.connections_as_stored
-    gone = _among(everything.id, doomed.id)
+    gone = _among(everything.id, ids)
     if not allow_disconnected:
         _refuse_disconnected(net, everything, gone)
     _warn_of_empty(net, everything, gone)
@@ -111,7 +114,7 @@ def _refuse_disconnected(net: Network, everything: Connections, gone: np.ndarray
         named = ", ".join(map(str, lost[:8].tolist())) + (", ..." if len(lost) > 8 else "")
         raise InvalidValueError(
             f"pruning would cut {len(lost)} output{'s' * (len(lost) > 1)} off from all inputs: "
-            f"neuron{'s' * (len(lost) > 1)} {named}. Prune less, use scope=\"neuron\" or a score that spares their last "
+            f'neuron{"s" * (len(lost) > 1)} {named}. Prune less, use scope="neuron" or a score that spares their last '
             "connections, or allow it by allow_disconnected=True"
         )
 

@@ -46,7 +46,7 @@ def prune_lowest(
     net : Network
         The network to prune.
     score : str, function or array
-        "magnitude", "gradient", "saliency" or "random" (see `neurograph.sparsity.SCORES`); a function
+        "magnitude", "gradient", "saliency", "random" or "age" (see `neurograph.sparsity.SCORES`); a function
         `(connections, rng) -> array`; or an array with one score for each of `net.connections`.
     fraction : float, or dict of (int, int) to float
         Share of every region to remove, 0 to 1. For scope "local" also one for each pair of homes, as in
@@ -259,9 +259,7 @@ def _loose(connections: Connections, frozen: bool) -> np.ndarray | None:
     return np.flatnonzero(~held) if held.any() else None
 
 
-def _lowest_by(
-    region: np.ndarray, scores: np.ndarray, ids: np.ndarray, fraction: Any, count: int | None
-) -> np.ndarray:
+def _lowest_by(region: np.ndarray, scores: np.ndarray, ids: np.ndarray, fraction: Any, count: int | None) -> np.ndarray:
     """Indices of the lowest scores of every region."""
     return lowest_in_regions(scores, ids, region, _counts(region, fraction, count))
 

@@ -3,5 +3,6 @@
 from .gradual import GradualMagnitude
 from .lottery import LotteryTickets, Round
 from .set import SET
+from .sleep import Sleep
 
-__all__ = ["SET", "GradualMagnitude", "LotteryTickets", "Round"]
+__all__ = ["SET", "GradualMagnitude", "LotteryTickets", "Round", "Sleep"]

@@ -128,9 +128,7 @@ class GradualMagnitude:
         if excess <= 0:
             return 0
         if self.scope == "global":
-            return prune_lowest(
-                net, self.score, count=excess, per=self.per, allow_disconnected=self.allow_disconnected
-            )
+            return prune_lowest(net, self.score, count=excess, per=self.per, allow_disconnected=self.allow_disconnected)
         return prune_lowest(
             net, self.score, excess / loose, self.scope, per=self.per, allow_disconnected=self.allow_disconnected
         )

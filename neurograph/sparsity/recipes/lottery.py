@@ -128,7 +128,9 @@ class LotteryTickets:
 
     def __post_init__(self) -> None:
         if self.rewind not in REWINDS:
-            raise UnknownNameError(f'There is no way to rewind {self.rewind!r}. Known: "weights", "learning_rate", None.')
+            raise UnknownNameError(
+                f'There is no way to rewind {self.rewind!r}. Known: "weights", "learning_rate", None.'
+            )
         if self.scope not in ("local", "global"):
             raise UnknownNameError(f"LotteryTickets has no scope {self.scope!r}. Known scopes: local, global.")
         resolve(self.score)
@@ -183,9 +185,7 @@ class LotteryTickets:
         for number in range(self.rounds + 1):
             if number:
                 checkpoint.check(net)
-                prune_lowest(
-                    net, self.score, self._shares(net), self.scope, allow_disconnected=self.allow_disconnected
-                )
+                prune_lowest(net, self.score, self._shares(net), self.scope, allow_disconnected=self.allow_disconnected)
                 start = time.perf_counter()
                 self._go_back(net, checkpoint)
             result = train(net, length)
