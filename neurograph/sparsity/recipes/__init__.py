@@ -4,7 +4,9 @@ from .admm import ADMM, ProgressiveADMM
 from .drop_back import DropBack
 from .gradual import GradualMagnitude
 from .hard_concrete import HardConcrete
+from .lottery import LotteryTickets, Round
 from .set import SET
+from .sleep import Sleep
 from .surgery import DynamicNetworkSurgery
 from .weight_elimination import WeightElimination
 
@@ -15,6 +17,9 @@ __all__ = [
     "DynamicNetworkSurgery",
     "GradualMagnitude",
     "HardConcrete",
+    "LotteryTickets",
     "ProgressiveADMM",
+    "Round",
+    "Sleep",
     "WeightElimination",
 ]
