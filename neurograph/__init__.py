@@ -8,10 +8,12 @@ from typing import Any as _Any
 
 from . import callbacks, convert, datasets, functions, optim, plot, sparsity, topologies
 from .backends import available_backends
+from .distillation import Distillation
 from .errors import (
     CycleError,
     DivergedError,
     DuplicateConnectionError,
+    EmptyLayerWarning,
     FileFormatError,
     InvalidValueError,
     MissingDependencyError,
@@ -37,8 +39,10 @@ __all__ = [
     "Connection",
     "Connections",
     "CycleError",
+    "Distillation",
     "DivergedError",
     "DuplicateConnectionError",
+    "EmptyLayerWarning",
     "FileFormatError",
     "Group",
     "History",

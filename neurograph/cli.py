@@ -110,6 +110,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     claims.set_defaults(run=_claims)
 
+    sparsity = commands.add_parser(
+        "sparsity",
+        parents=[common],
+        help="compare methods of pruning: accuracy against density, with time and bytes",
+        description="Train the same network by many methods of pruning, with several densities and seeds, on MNIST or "
+        "on the digits in the package, and write a CSV with a line for each run and a picture of accuracy, time and "
+        "bytes against density. Every method has the same number of training steps, but for those whose line in --list "
+        "says otherwise.",
+    )
+    add = sparsity.add_argument
+    add("methods", nargs="*", metavar="METHOD", help="which; all when none is named")
+    add("--list", action="store_true", help="show the methods, and train nothing")
+    add("--data", metavar="PATH", help="mnist.npz, or the folder that it is in; without it the package's digits")
+    add("--openml", action="store_true", help="MNIST from openml.org, by scikit-learn")
+    add("--densities", type=float, nargs="+", metavar="D", help="shares of connections that remain, above 0, up to 1")
+    add("--seeds", type=int, metavar="N", help="networks for each method and density (default: 3)")
+    add("--epochs", type=int, metavar="N", help="passes over the training images (default: digits 40, MNIST 10)")
+    add("--batch-size", type=int, metavar="N", help="images of a training step (default: digits 32, MNIST 128)")
+    add("--lr", type=float, metavar="X", help="learning rate at the start (default: digits 0.005, MNIST 0.002)")
+    add("--hidden", type=int, nargs="+", default=[300, 100], metavar="N", help="sizes of hidden layers (300 100)")
+    add("--samples", type=int, metavar="N", help="take the first N training images only")
+    add("--quick", action="store_true", help="a few images, epochs and densities, one seed: a look, no result")
+    add("--output", default="neurograph_sparsity", metavar="NAME", help="results go to NAME.csv and NAME.png")
+    sparsity.set_defaults(run=_sparsity)
+
     info = commands.add_parser(
         "info",
         parents=[common],
@@ -135,6 +160,12 @@ def _bench(options: argparse.Namespace) -> int:
 
 def _claims(options: argparse.Namespace) -> int:
     from .claims import command
+
+    return command.main(options)
+
+
+def _sparsity(options: argparse.Namespace) -> int:
+    from .compare import command
 
     return command.main(options)
 

@@ -53,5 +53,9 @@ class MissingDependencyError(NeurographError, ImportError):
     """An optional library is not installed; the message says what to install."""
 
 
+class EmptyLayerWarning(UserWarning):
+    """Pruning has taken the last connection between two layers; the message names them."""
+
+
 class NotSettledError(NeurographError, ArithmeticError):
     """A network with loops did not come to rest within the steps allowed."""

@@ -672,6 +672,25 @@ class Network:
         self.graph.weights.write(column, slots, checks.column(value, len(slots), self.dtype, column))
 
     @alone
+    def set_state(self, of: str, slots: np.ndarray, name: str, value: Any) -> None:
+        """Set an optimizer's column of connection slots (of "weight") or neuron slots (of "bias"): a number, or each.
+
+        What an optimizer keeps is taken as it is, also where it is not finite.
+        """
+        sharing = self.graph.weights if of == "weight" else self.graph.biases
+        taken = {*sharing.structure, sharing.value, sharing.grad, "frozen", "parameter", "users"}
+        require(
+            isinstance(name, str) and name not in taken,
+            f"{name!r} is no state of an optimizer; those here are: {', '.join(sharing.states) or 'none'}",
+        )
+        values = checks.reals(value, self.dtype, name)
+        require(
+            values.ndim == 0 or values.shape == (len(slots),),
+            f"{name} has shape {values.shape}; give one value or {len(slots)}",
+        )
+        sharing.write(name, slots, values)
+
+    @alone
     def freeze(self, slots: np.ndarray, value: Any) -> None:
         """Say which connection slots keep their weights whatever an optimizer does: a bool, or one each."""
         self.graph.weights.write("frozen", slots, checks.flags(value, len(slots), "frozen"))

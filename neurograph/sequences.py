@@ -113,7 +113,7 @@ def compared(shape: tuple[int, int, int], Y: Any, mask: Any, takes_labels: bool)
     """
     batch, steps, n_outputs = shape
     Y = regular(Y, "Y")
-    by_label = takes_labels and Y.dtype.kind in "iu"
+    by_label = (takes_labels and Y.dtype.kind in "iu") or Y.dtype.names is not None
     per_step = Y.ndim == 3 or (Y.shape == (batch, steps) and (by_label or n_outputs != steps))
     valid = np.ones((batch, steps), bool) if mask is None else np.asarray(mask)
     require(

@@ -67,8 +67,8 @@ class Trainer:
     net : Network
         Or `topologies.SizedNetworks`, and X is a list of images then.
     loss : str or callable
-        A name ("mse", "mae", "huber", "cross_entropy", "binary_cross_entropy") or a function
-        ``(outputs, Y) -> (value, gradient)``.
+        A name ("mse", "mae", "huber", "cross_entropy", "binary_cross_entropy"), a function
+        ``(outputs, Y) -> (value, gradient)``, or a `Distillation`.
     optimizer : Optimizer, optional
         `Adam` with its defaults unless given. Its state lives in the network.
     rewire : object with a method ``step(net, step)``, or sequence of them, optional
@@ -246,7 +246,9 @@ class Trainer:
 
     @property
     def _classifies(self) -> bool:
-        return any(self._measure is losses.LOSSES[name] for name in CLASSIFICATION)
+        return isinstance(self.loss, losses.PreparedLoss) or any(
+            self._measure is losses.LOSSES[name] for name in CLASSIFICATION
+        )
 
     def _start(self, callback: Callback, running: list[Callback]) -> None:
         callback.on_fit_start(self)
@@ -347,9 +349,11 @@ class Trainer:
         except ValueError as error:
             raise InvalidValueError(f"{which}Y is not an array of numbers: {error}") from error
         try:
-            X = self.net.check_inputs(X)
+            given, X = X, self.net.check_inputs(X)
             if Y.ndim == 0 or len(Y) != len(X):
                 raise InvalidValueError(f"X has {len(X)} rows and Y has shape {Y.shape}; give one row of each a sample")
+            if isinstance(self.loss, losses.PreparedLoss):
+                Y = self.loss.targets(given, Y, self.net.n_outputs)
             if X.ndim == 3:
                 shape = (len(X), X.shape[1], self.net.n_outputs)
                 self._check_targets(compared(shape, Y, mask, losses.takes_labels(self._measure)).targets)
@@ -365,7 +369,9 @@ class Trainer:
     def _check_targets(self, Y: np.ndarray) -> None:
         """Let the loss refuse Y, all of it, before anything is trained on the first rows."""
         n_outputs = self.net.n_outputs
-        if n_outputs == 0 or self._measure not in losses.LOSSES.values():
+        if n_outputs == 0 or not (
+            self._measure in losses.LOSSES.values() or isinstance(self.loss, losses.PreparedLoss)
+        ):
             return
         rows = max(1, _CHECK_ENTRIES // n_outputs)
         for start in range(0, len(Y), rows):

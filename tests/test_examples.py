@@ -18,6 +18,10 @@ CHECKS = {
     "fovea": ({"epochs": 1, "n_samples": 8_000}, lambda accuracy: accuracy > 0.8),
     "mixed_sizes": ({"epochs": 4}, lambda accuracy: accuracy > 0.7),
     "mnist_set": ({"epochs": 2, "n_samples": 12_000}, lambda accuracy: accuracy > 0.9),
+    "compare_pruning": (
+        {"densities": (0.05,), "seeds": 1, "epochs": 5, "picture": io.BytesIO()},
+        lambda gain: gain > -0.2,
+    ),
     "connectome": (
         {"brains": {"celegans": (1, 4, 0.01, 6, 0.9)}, "picture": io.BytesIO()},
         lambda margin: margin > 0,

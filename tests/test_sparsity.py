@@ -82,6 +82,7 @@ def test_selection_equals_sorting(rows, counts, random):
 WEIGHTS = [0.1, -0.2, 0.9, -0.1, 0.8, 0.7, 2.0, 3.0, -0.5, 4.0, 0.05, 5.0]
 
 
+@pytest.mark.filterwarnings("ignore::neurograph.EmptyLayerWarning")
 @pytest.mark.parametrize(
     ("options", "gone"),
     [
@@ -108,7 +109,7 @@ WEIGHTS = [0.1, -0.2, 0.9, -0.1, 0.8, 0.7, 2.0, 3.0, -0.5, 4.0, 0.05, 5.0]
 def test_prune_lowest_by_hand(options, gone):
     net = chain(WEIGHTS)
     before = pairs(net)
-    assert ng.sparsity.prune_lowest(net, **options) == len(gone)
+    assert ng.sparsity.prune_lowest(net, **options, allow_disconnected=True) == len(gone)
     assert before - pairs(net) == gone
 
 
@@ -124,6 +125,7 @@ def test_gradient_and_saliency_by_hand():
     assert not net.has_connection(4, 6) and not net.has_connection(4, 5)
 
 
+@pytest.mark.filterwarnings("ignore::neurograph.EmptyLayerWarning")
 @given(st.floats(0, 1), st.sampled_from(["global", "local", "neuron"]), st.sampled_from(["magnitude", "random"]))
 def test_counts_are_exact(fraction, scope, score):
     net = ng.topologies.layered([7, 11, 5], density=0.7, seed=3)
@@ -136,7 +138,7 @@ def test_counts_are_exact(fraction, scope, score):
     sizes = np.unique(key, return_counts=True)[1].tolist()
     expected = sum(round(fraction * size) for size in sizes)
     n = net.n_connections
-    assert ng.sparsity.prune_lowest(net, score, fraction, scope) == expected
+    assert ng.sparsity.prune_lowest(net, score, fraction, scope, allow_disconnected=True) == expected
     assert net.n_connections == n - expected
 
 
@@ -348,7 +350,9 @@ def test_cubic_schedule_by_hand():
 
 def test_gradual_magnitude_is_exact():
     net = ng.topologies.layered([40, 50], seed=0)  # 2000 connections
-    recipe = ng.sparsity.GradualMagnitude(sparsity=0.9, start=100, stop=500, every=100, initial=0.1)
+    recipe = ng.sparsity.GradualMagnitude(
+        sparsity=0.9, start=100, stop=500, every=100, initial=0.1, allow_disconnected=True
+    )
     left = {}
     for step in range(601):
         recipe.step(net, step)
@@ -413,7 +417,7 @@ def test_gradual_magnitude_refuses_bad_arguments(options, words):
     ("rewire", "left"),
     [
         (ng.sparsity.SET(every=4), 1.0),
-        (ng.sparsity.GradualMagnitude(sparsity=0.75, start=4, stop=20, every=4), 0.25),
+        (ng.sparsity.GradualMagnitude(sparsity=0.75, start=4, stop=20, every=4, allow_disconnected=True), 0.25),
     ],
 )
 def test_trainer_rewires(rewire, left):

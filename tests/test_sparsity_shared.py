@@ -32,7 +32,7 @@ def shared():
 def removed(net, **options):
     """Ids that a call of `prune_lowest` removes; the call says how many they are."""
     before = net.connections.id
-    count = ng.sparsity.prune_lowest(net, **options)
+    count = ng.sparsity.prune_lowest(net, **options, allow_disconnected=True)
     gone = np.setdiff1d(before, net.connections.id)
     assert count == len(gone)
     net.graph.check()
@@ -48,6 +48,7 @@ def ends(net):
 # -- per parameter -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::neurograph.EmptyLayerWarning")
 @pytest.mark.parametrize(
     ("options", "gone"),
     [
@@ -130,7 +131,7 @@ def test_counts_of_parameters_are_exact(fraction, scope, score, labels, seed):
     homes = list(oldest.values())
     expected = sum(round(fraction * homes.count(home)) for home in set(homes))
     ids, before, weights = conns.id, conns.parameter, conns.weight
-    ng.sparsity.prune_lowest(net, score, fraction, scope, per="parameter")
+    ng.sparsity.prune_lowest(net, score, fraction, scope, per="parameter", allow_disconnected=True)
     left = np.isin(ids, net.connections.id)
     assert len(np.unique(before)) - len(np.unique(before[left])) == expected
     assert not np.isin(before[~left], before[left]).any()  # all connections of a parameter or none
@@ -170,7 +171,7 @@ def test_gradual_magnitude_counts_parameters(tmp_path):
     net.tie(net.connections, np.arange(600) % 200, average=True)
     net.connections[:10].frozen = True  # ten parameters, of thirty connections, that neither go nor count
     largest = np.sort(np.unique(np.abs(net.connections.weight[10:200])))[-19:]
-    recipe = ng.sparsity.GradualMagnitude(sparsity=0.9, start=0, stop=10, every=5, per="parameter")
+    recipe = ng.sparsity.GradualMagnitude(sparsity=0.9, start=0, stop=10, every=5, per="parameter", allow_disconnected=True)
     for step in range(6):
         recipe.step(net, step)
     net.save(tmp_path / "half.ng")

@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from ..errors import UnknownNameError
+from ..errors import InvalidValueError, UnknownNameError
 from .cases import CLAIMS
 from .rows import Row, Settings
 
@@ -34,6 +34,8 @@ def main(options: argparse.Namespace) -> int:
     unknown = [name for name in options.claims if name not in CLAIMS]
     if unknown:
         raise UnknownNameError(f"There is no claim {unknown[0]!r}. Known claims: {', '.join(CLAIMS)}.")
+    if options.seeds < 1:
+        raise InvalidValueError(f"--seeds is {options.seeds}; give 1 or more")
     seeds = tuple(range(options.seeds))
     settings = Settings(Path(options.data) if options.data else None, seeds, options.quick)
     file = Path(options.output)

@@ -5,6 +5,7 @@ A loss is a function ``(outputs, Y) -> (value, gradient)``: `outputs` is (batch,
 float64 whatever the dtype of the outputs, so the value of a large batch keeps its digits.
 """
 
+import abc
 import functools
 import math
 from collections.abc import Callable
@@ -276,6 +277,35 @@ def _counting(count: int) -> NDArray[np.intp]:
     return np.arange(count)
 
 
+class PreparedLoss(abc.ABC):
+    """Base of losses that compare with more than Y, made of X and Y once, before the training.
+
+    The `Trainer` calls `targets` for all samples and hands the loss rows of the result, a structured array. Its field
+    "label" is what accuracies are measured against.
+
+    Examples
+    --------
+    >>> class Weighted(PreparedLoss):
+    ...     "Cross-entropy, in which bright images count more."
+    ...     def targets(self, X, Y, n_outputs=None):
+    ...         kinds = [("label", np.int64), ("weight", float)]
+    ...         return np.array(list(zip(Y, X.mean(axis=1))), kinds)
+    ...     def __call__(self, outputs, Y):
+    ...         value, gradient = cross_entropy(outputs, Y["label"])
+    ...         return value, gradient * Y["weight"][:, None]
+    >>> Weighted().targets(np.ones((2, 3)), [1, 0])["weight"]
+    array([1., 1.])
+    """
+
+    @abc.abstractmethod
+    def targets(self, X: Any, Y: Any, n_outputs: int | None = None) -> NDArray[Any]:
+        """Return a structured array with a row for each sample and a field "label"."""
+
+    @abc.abstractmethod
+    def __call__(self, outputs: FloatArray, Y: Any) -> tuple[float, FloatArray]:
+        """Return value and gradient, of outputs and rows of targets."""
+
+
 LOSSES: dict[str, Loss] = {
     "mse": mse,
     "mae": mae,
@@ -362,7 +392,7 @@ def accuracy(outputs: ArrayLike, Y: ArrayLike, loss: str | Loss = "cross_entropy
     ----------
     outputs : (batch, n_outputs) float array
     Y : array
-        As the loss takes it.
+        As the loss takes it; of a structured array, its field "label".
     loss : str or callable, optional
         With "binary_cross_entropy", or a single output, every output decides for itself: above 0 means 1. With any
         other the largest output wins, and so does the largest entry of each row of a two-dimensional Y.
@@ -385,6 +415,8 @@ def accuracy(outputs: ArrayLike, Y: ArrayLike, loss: str | Loss = "cross_entropy
     1.0
     """
     outputs = _as_outputs(outputs)
+    if isinstance(Y, np.ndarray) and Y.dtype.names is not None:
+        Y = Y["label"]
     if outputs.shape[1] == 1 or loss in ("binary_cross_entropy", binary_cross_entropy):
         return float(np.mean((outputs > 0) == (_probabilities(Y, outputs.shape) > 0.5)))
     classes = _classes(Y, outputs.shape)

@@ -83,6 +83,11 @@ class Sharing:
         return [name for name in names if name not in fixed]
 
     @property
+    def states(self) -> tuple[str, ...]:
+        """Names of the columns that optimizers have added."""
+        return tuple(name for name in self.trained if name not in (self.value, self.grad, "frozen"))
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the parameters; the column of the tenants is counted with them."""
         return self.table.nbytes

@@ -345,6 +345,19 @@ class Group:
         self._network.freeze_bias(self.slots, value)
 
     @property
+    def states(self) -> tuple[str, ...]:
+        """Names of the state columns of biases that optimizers have added so far."""
+        return self._network.graph.biases.states
+
+    def state(self, name: str) -> np.ndarray:
+        """A copy of an optimizer's column for the biases, such as "adam_m"; zeros where there is none yet."""
+        return self._network.graph.biases.read(name, self.slots)
+
+    def set_state(self, name: str, value: Any) -> None:
+        """Set a state column of the biases: a number, or one each."""
+        self._network.set_state("bias", self.slots, name, value)
+
+    @property
     def activation(self) -> np.ndarray:
         """Activations of the members, an object array of names or (name, parameter); assign one or one per neuron."""
         columns = self._column("activation").tolist(), self._column("activation_parameter")
@@ -679,9 +692,18 @@ class Connections:
     def frozen(self, value: Any) -> None:
         self._network.freeze(self.slots, value)
 
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Names of the state columns that optimizers and recipes have added so far."""
+        return self._network.graph.weights.states
+
     def state(self, name: str) -> np.ndarray:
         """A copy of an optimizer's column, such as "adam_m"; zeros where no optimizer has used it yet."""
         return self._read(name)
+
+    def set_state(self, name: str, value: Any) -> None:
+        """Set a state column: a number, or one each. It is added where there is none yet, zero for all others."""
+        self._network.set_state("weight", self.slots, name, value)
 
     def initialize(self, weight: Any = "he") -> None:
         """Draw the weights anew, by the fan-in and fan-out that the graph has now.

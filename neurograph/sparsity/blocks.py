@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-
-from .. import checks
-from .scores import evaluate
 
 if TYPE_CHECKING:
     from ..graph import Connections

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from .. import checks
 from ..errors import InvalidValueError, UnknownNameError
 from ..sampling import subset, subset_of_each
 from .blocks import squares
+from .guard import remove
 from .scores import PER, evaluate
 from .select import lowest, lowest_in_regions
 
@@ -25,13 +27,14 @@ SCOPES = ("global", "local", "neuron", "block")
 def prune_lowest(
     net: Network,
     score: Any = "magnitude",
-    fraction: float = 0.2,
+    fraction: float | Mapping[tuple[int, int], float] = 0.2,
     scope: str = "global",
     *,
     count: int | None = None,
     block: int = 16,
     per: str = "connection",
     frozen: bool = False,
+    allow_disconnected: bool = False,
 ) -> int:
     """Remove the connections of lowest score, exactly as many as asked for.
 
@@ -44,10 +47,11 @@ def prune_lowest(
     net : Network
         The network to prune.
     score : str, function or array
-        "magnitude", "gradient", "saliency" or "random" (see `neurograph.sparsity.SCORES`); a function
+        "magnitude", "gradient", "saliency", "random" or "age" (see `neurograph.sparsity.SCORES`); a function
         `(connections, rng) -> array`; or an array with one score for each of `net.connections`.
-    fraction : float
-        Share of every region to remove, 0 to 1.
+    fraction : float, or dict of (int, int) to float
+        Share of every region to remove, 0 to 1. For scope "local" also one for each pair of homes, as in
+        ``{(0, 1): 0.2, (1, 2): 0.1}``, by their places in `net.homes`; the pairs that it lacks lose nothing.
     scope : {"global", "local", "neuron", "block"}
         "global": the network is one region. "local": each pair of homes is a region, and each delay between them one of
         its own (a neuron's home is the `add_...` call that made it, so this is a pair of layers in a layered network).
@@ -68,19 +72,26 @@ def prune_lowest(
         to the region of its oldest connection.
     frozen : bool
         True removes frozen connections as well, as if they were not.
+    allow_disconnected : bool
+        True prunes also where that cuts an output off from all inputs.
 
     Returns
     -------
     int
         How many connections were removed.
 
+    Warns
+    -----
+    EmptyLayerWarning
+        Two homes lose the last connection between them.
+
     Raises
     ------
     UnknownNameError
         The score, the scope or `per` is not known.
     InvalidValueError
-        Fraction, count, block or scores are out of range or of the wrong shape, or the scope has no regions of
-        parameters. Nothing has been removed then.
+        Fraction, count, block or scores are out of range or of the wrong shape, the scope has no regions of
+        parameters, or an output would be cut off from all inputs. Nothing has been removed then.
 
     Examples
     --------
@@ -98,14 +109,14 @@ def prune_lowest(
     """
     connections = candidates(net, score)
     doomed = choose(net, connections, score, fraction, scope, count=count, block=block, per=per, frozen=frozen)
-    return net.prune(connections[doomed])
+    return remove(net, connections[doomed], allow_disconnected)
 
 
 def choose(
     net: Network,
     connections: Connections,
     score: Any,
-    fraction: float,
+    fraction: float | Mapping[tuple[int, int], float],
     scope: str,
     *,
     count: int | None = None,
@@ -130,9 +141,16 @@ def choose(
     if scope not in SCOPES:
         raise UnknownNameError(f"There is no scope {scope!r}. Known scopes: {', '.join(SCOPES)}.")
     check_per(per, scope)
-    if count is None:
+    if isinstance(fraction, Mapping):
+        if scope != "local" or count is not None:
+            raise InvalidValueError(
+                f'fraction has a share for each of {len(fraction)} pairs of homes; give scope="local" and no count.'
+            )
+        for pair, share in fraction.items():
+            checks.fraction(f"fraction[{pair!r}]", share)
+    elif count is None:
         checks.fraction("fraction", fraction)
-    else:
+    if count is not None:
         checks.whole("count", count, 0)
     checks.whole("block", block, 1)
     if per == "parameter":
@@ -148,11 +166,11 @@ def choose(
     return loose[_choose_loose(net, connections[loose], scores[loose], fraction, scope, count, block)]
 
 
-def _draw(net: Network, connections: Connections, fraction: float, scope: str, count: int | None) -> np.ndarray:
+def _draw(net: Network, connections: Connections, fraction: Any, scope: str, count: int | None) -> np.ndarray:
     """Choose at random, which takes no scores: the lowest of random numbers are any."""
     if scope == "global":
         return subset(len(connections), _count(len(connections), fraction, count), net.rng)
-    region = connections.regions()[1]
+    region, fraction = _pairs_of_homes(connections, fraction)
     return subset_of_each(region, _counts(region, fraction, count), net.rng)
 
 
@@ -165,7 +183,7 @@ def _choose_loose(
     net: Network,
     connections: Connections,
     scores: np.ndarray,
-    fraction: float,
+    fraction: Any,
     scope: str,
     count: int | None,
     block: int,
@@ -181,8 +199,16 @@ def _choose_loose(
     if scope == "neuron":
         _, region = np.unique(connections.target, return_inverse=True)
     else:
-        _, region = connections.regions()
+        region, fraction = _pairs_of_homes(connections, fraction)
     return _lowest_by(region, scores, connections.id, fraction, count)
+
+
+def _pairs_of_homes(connections: Connections, fraction: Any) -> tuple[np.ndarray, Any]:
+    """The region of scope "local" that each connection is in, and the fraction of all regions, or of each."""
+    regions, number = connections.regions()
+    if isinstance(fraction, Mapping):
+        return number, [fraction.get((source, target), 0.0) for source, target, _ in regions.tolist()]
+    return number, fraction
 
 
 def check_per(per: str, scope: str) -> None:
@@ -197,7 +223,7 @@ def check_per(per: str, scope: str) -> None:
 
 
 def _choose_parameters(
-    net: Network, connections: Connections, score: Any, fraction: float, scope: str, count: int | None, frozen: bool
+    net: Network, connections: Connections, score: Any, fraction: Any, scope: str, count: int | None, frozen: bool
 ) -> np.ndarray:
     numbers, first, parameter = np.unique(connections.parameter, return_index=True, return_inverse=True)
     oldest = connections[first]
@@ -220,7 +246,8 @@ def _choose_parameters(
     if scope == "global":
         chosen = lowest(scores, ids, _count(len(scores), fraction, count))
     else:
-        chosen = _lowest_by(oldest.regions()[1], scores, ids, fraction, count)
+        region, fraction = _pairs_of_homes(oldest, fraction)
+        chosen = _lowest_by(region, scores, ids, fraction, count)
     removed = np.zeros(len(numbers), bool)
     removed[loose[chosen]] = True
     return np.flatnonzero(removed[parameter])
@@ -234,16 +261,17 @@ def _loose(connections: Connections, frozen: bool) -> np.ndarray | None:
     return np.flatnonzero(~held) if held.any() else None
 
 
-def _lowest_by(
-    region: np.ndarray, scores: np.ndarray, ids: np.ndarray, fraction: float, count: int | None
-) -> np.ndarray:
+def _lowest_by(region: np.ndarray, scores: np.ndarray, ids: np.ndarray, fraction: Any, count: int | None) -> np.ndarray:
     """Indices of the lowest scores of every region."""
     return lowest_in_regions(scores, ids, region, _counts(region, fraction, count))
 
 
-def _counts(region: np.ndarray, fraction: float, count: int | None) -> np.ndarray:
+def _counts(region: np.ndarray, fraction: float | list[float], count: int | None) -> np.ndarray:
     """How many go in each region."""
-    return np.array([_count(size, fraction, count) for size in np.bincount(region).tolist()], dtype=np.int64)
+    sizes = np.bincount(region).tolist()
+    fractions = fraction if isinstance(fraction, list) else [fraction] * len(sizes)
+    counts = [_count(size, share, count) for size, share in zip(sizes, fractions, strict=True)]
+    return np.array(counts, dtype=np.int64)
 
 
 def _count(size: int, fraction: float, count: int | None) -> int:

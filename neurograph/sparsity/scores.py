@@ -16,6 +16,7 @@ __all__ = [
     "PARAMETER_SCORES",
     "PER",
     "SCORES",
+    "age",
     "evaluate",
     "gradient",
     "magnitude",
@@ -125,11 +126,29 @@ def random(conns: Connections, rng: np.random.Generator) -> np.ndarray:
     return rng.random(len(conns))
 
 
+def age(conns: Connections, rng: np.random.Generator) -> np.ndarray:
+    """How many connections have been made since each of them: the youngest scores 0, so the young go first.
+
+    Ids only grow, so they order connections by age whatever was pruned in between, and connections that one call made
+    follow each other. The steps that a connection has lived are not counted; of those that were grown in a rewiring all
+    are younger than those of the rewirings before. Parameters and result are those of `magnitude`.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> age(SimpleNamespace(id=np.array([3, 9, 4])), None)
+    array([6, 0, 5])
+    """
+    ids = conns.id
+    return ids.max(initial=0) - ids
+
+
 SCORES: dict[str, Callable] = {
     "magnitude": magnitude,
     "gradient": gradient,
     "saliency": saliency,
     "random": random,
+    "age": age,
 }
 
 # The same names for parameters, of which each is scored once.

@@ -48,6 +48,8 @@ class GradualMagnitude:
     per : {"connection", "parameter"}
         "parameter": the sparsity is that of parameters, which go with all connections that share them, as in
         `prune_lowest`.
+    allow_disconnected : bool
+        As in `prune_lowest`.
 
     Raises
     ------
@@ -59,7 +61,7 @@ class GradualMagnitude:
     Examples
     --------
     >>> import neurograph as ng
-    >>> net = ng.topologies.layered([10, 10], seed=0)
+    >>> net = ng.topologies.layered([20, 5], seed=0)
     >>> recipe = GradualMagnitude(sparsity=0.8, start=0, stop=100, every=50)
     >>> [recipe.step(net, step) for step in (0, 49, 50, 100)]
     [0, 0, 70, 10]
@@ -73,6 +75,7 @@ class GradualMagnitude:
     score: str | Callable = "magnitude"
     scope: str = "global"
     per: str = "connection"
+    allow_disconnected: bool = False
 
     def __post_init__(self) -> None:
         resolve(self.score)
@@ -125,8 +128,10 @@ class GradualMagnitude:
         if excess <= 0:
             return 0
         if self.scope == "global":
-            return prune_lowest(net, self.score, count=excess, per=self.per)
-        return prune_lowest(net, self.score, excess / loose, self.scope, per=self.per)
+            return prune_lowest(net, self.score, count=excess, per=self.per, allow_disconnected=self.allow_disconnected)
+        return prune_lowest(
+            net, self.score, excess / loose, self.scope, per=self.per, allow_disconnected=self.allow_disconnected
+        )
 
     def _loose(self, net: Network) -> int:
         """Connections, or parameters, that may go."""

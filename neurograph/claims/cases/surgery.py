@@ -1,0 +1,61 @@
+"""Dynamic network surgery (arXiv 1608.04493, table 1): LeNet-300-100 with 56 times fewer weights, none the worse."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ... import optim, sparsity, topologies
+from ...functions import schedules
+from ...network import Network
+from ...train import Trainer
+from ..rows import Row, Settings
+
+ABOUT = "dynamic network surgery: LeNet-300-100 with at most 1.8% of its connections, 0.3 points from dense at most"
+
+SIZES = [784, 300, 100, 10]
+BATCH, RATE, MOMENTUM = 128, 0.2, 0.9
+# Epochs of training before surgery, and in all; surgery ends where the learning rate begins to fall.
+BEFORE, SURGERY, ALL = 5, 20, 30
+# For each pair of layers, in standard deviations above the mean; the last layer keeps more, as in the paper.
+C_RATE = {(0, 1): 3.2, (1, 2): 3.0, (2, 3): 1.4}
+GAMMA, POWER = 1e-4, 1.0
+
+
+def run(settings: Settings) -> Iterator[Row]:
+    """Share of the connections that is left, and the accuracy lost."""
+    X, y, X_test, y_test = settings.mnist()
+    before, surgery, epochs = (1, 2, 3) if settings.quick else (BEFORE, SURGERY, ALL)
+    per_epoch = -(-len(X) // BATCH)
+    left, lost, dense_accuracy = [], [], []
+    for seed in settings.seeds:
+        accuracy = []
+        for operated in (False, True):
+            net = topologies.layered(SIZES, seed=seed)
+            rate = schedules.Cosine(RATE / 10, steps=epochs * per_epoch)
+            optimizer = optim.SGD(lr=rate, momentum=MOMENTUM)
+            train(net, optimizer, None, X, y, before, seed)
+            recipe = None
+            if operated:
+                steps = before * per_epoch
+                # Momentum makes the network's steps longer; what is pruned has none.
+                recipe = sparsity.DynamicNetworkSurgery(
+                    lambda i, steps=steps, rate=rate: rate(steps + i) / (1 - MOMENTUM), C_RATE, GAMMA, POWER,
+                    stop=(surgery - before) * per_epoch,
+                )  # fmt: skip
+            train(net, optimizer, recipe, X, y, epochs - before, seed)
+            accuracy.append(100 * Trainer(net).evaluate(X_test, y_test)["accuracy"])
+        full = sum(a * b for a, b in zip(SIZES, SIZES[1:], strict=False))
+        left.append(100 * net.n_connections / full)
+        lost.append(accuracy[0] - accuracy[1])
+        dense_accuracy.append(accuracy[0])
+    note = f"{epochs} epochs each, surgery in {before + 1} to {surgery}; c_rate {tuple(C_RATE.values())}"
+    yield Row("connections left", float(np.mean(left)), 1.8, False, "%", tuple(left), note)
+    note = f"dense {np.mean(dense_accuracy):.2f}%"
+    yield Row("accuracy below dense", float(np.mean(lost)), 0.3, False, "points", tuple(lost), note)
+
+
+def train(
+    net: Network, optimizer: optim.Optimizer, recipe: object, X: np.ndarray, y: np.ndarray, epochs: int, seed: int
+) -> None:
+    """Some epochs; the order of the samples depends on the seed alone."""
+    Trainer(net, optimizer=optimizer, rewire=recipe, seed=seed).fit(X, y, epochs, BATCH, progress=False)
