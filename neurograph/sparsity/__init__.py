@@ -7,6 +7,7 @@ step asks of a method, `recipes` ready methods.
 """
 
 from .absent import pair_gradients
+from .densities import densities, erdos_renyi, erk, prune_to, uniform
 from .growth import Gradient, Grower, Momentum, Random
 from .prune import SCOPES, prune_lowest
 from .recipe import Recipe, Watch
@@ -31,6 +32,11 @@ __all__ = [
     "Rewire",
     "Rewired",
     "Watch",
+    "densities",
+    "erdos_renyi",
+    "erk",
     "pair_gradients",
+    "prune_to",
+    "uniform",
     "prune_lowest",
 ]
