@@ -12,30 +12,17 @@ from .absent import pair_gradients
 from .accumulated import Fisher, Movement, Taylor, fisher, taylor
 from .before_training import grasp, prune_before_training, snip, synflow
 from .checkpoint import Checkpoint
+from .densities import densities, erdos_renyi, erk, prune_to, uniform
 from .growth import Gradient, Grower, Momentum, Random
 from .guard import remove
 from .learned import LearnedPruner
 from .neurons import NEURON_SCORES, fan_in_sum, fan_out_sum, mean_activation, prune_neurons, share_active
 from .prune import SCOPES, prune_lowest
 from .recipe import Recipe, Watch
-from .recipes import (
-    ADMM,
-    SET,
-    DeepR,
-    DropBack,
-    DynamicNetworkSurgery,
-    GradualMagnitude,
-    HardConcrete,
-    LotteryTickets,
-    ProgressiveADMM,
-    RigL,
-    Round,
-    Sleep,
-    SparseMomentum,
-    WeightElimination,
-)
+from .recipes import ADMM, DeepR, DropBack, DynamicNetworkSurgery, GradualMagnitude, HardConcrete, LotteryTickets, ProgressiveADMM, RigL, Round, SET, Sleep, SparseMomentum, WeightElimination
 from .rewire import GROWERS, Rewire, Rewired
 from .scores import SCORES
+
 
 __all__ = [
     "ADMM",
@@ -69,6 +56,9 @@ __all__ = [
     "Taylor",
     "Watch",
     "WeightElimination",
+    "densities",
+    "erdos_renyi",
+    "erk",
     "fan_in_sum",
     "fan_out_sum",
     "fisher",
@@ -78,9 +68,11 @@ __all__ = [
     "prune_before_training",
     "prune_lowest",
     "prune_neurons",
+    "prune_to",
     "remove",
     "share_active",
     "snip",
     "synflow",
     "taylor",
+    "uniform",
 ]
