@@ -24,7 +24,7 @@ __all__: list[str] = []
 EDITS = 20  # how often a method that edits again and again does so
 ROUNDS = 5  # of lottery tickets: the papers remove 20% a round, which takes 18 trainings to 2%
 BATCH = 128  # samples by which connections are scored
-BLOCK = 8  # side of a block
+BLOCK = 4  # side of a block
 
 
 def every(steps: int, times: int = EDITS) -> int:
@@ -215,7 +215,10 @@ def sleep(task: Task) -> Network:
     between = every(3 * task.steps // 4, nights)
     share = 1 - task.density ** (1 / nights)
     task.train(
-        net, sparsity.Sleep(between, factor=0.95, fraction=share, watch=min(10, between), stop=nights * between + 1)
+        net,
+        sparsity.Sleep(
+            between, factor=0.95, fraction=share, watch=min(10, between), scope="local", stop=nights * between + 1
+        ),
     )
     return net
 
