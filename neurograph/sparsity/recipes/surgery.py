@@ -62,6 +62,8 @@ class DynamicNetworkSurgery(Recipe):
         on as it is.
     margin : float
         Half of the gap between the thresholds, as a share of them, 0 to 1.
+    weight_decay : float
+        Adds ``weight_decay * w`` to the gradient of the pruned weights, as an optimizer may for the others.
 
     Attributes
     ----------
@@ -95,6 +97,7 @@ class DynamicNetworkSurgery(Recipe):
         *,
         stop: int | None = None,
         margin: float = 0.1,
+        weight_decay: float = 0.0,
     ):
         if not callable(beta):
             _number("beta", beta, 0)
@@ -102,11 +105,12 @@ class DynamicNetworkSurgery(Recipe):
             _number("c_rate", rate, -math.inf)
         _number("gamma", gamma, 0)
         _number("power", power, 0)
+        _number("weight_decay", weight_decay, 0)
         checks.fraction("margin", margin)
         if stop is not None:
             checks.whole("stop", stop, 0)
         self.beta, self.c_rate, self.gamma, self.power = beta, c_rate, float(gamma), float(power)
-        self.stop, self.margin = stop, float(margin)
+        self.stop, self.margin, self.weight_decay = stop, float(margin), float(weight_decay)
         self.thresholds: dict[tuple[int, int], tuple[float, float]] = {}
         self._watch = Watch("DynamicNetworkSurgery")
         self._connections: Connections | None = None
@@ -153,6 +157,8 @@ class DynamicNetworkSurgery(Recipe):
             if target not in errors:
                 errors[target] = region.targets.error
             gradient = gradients_at(outputs[source], errors[target], region.place)
+            if self.weight_decay:
+                gradient += region.weight.dtype.type(self.weight_decay) * region.weight
             region.weight -= region.weight.dtype.type(beta) * gradient
 
     def step(self, net: Network, step: int) -> Rewired:
