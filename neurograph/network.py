@@ -30,7 +30,7 @@ from .locks import ALONE, alone
 from .names import Names
 from .plan import Plan, lower
 from .samples import SparseSamples, inputs, one_step
-from .sampling import draw_pairs, draw_successors
+from .sampling import FreePairs, draw_pairs, draw_successors, free_pairs
 from .schedule import Schedule
 from .sequences import State
 
@@ -260,6 +260,30 @@ class Network:
         checks.whole("count", count, 0)
         source, target = self._slots(sources), self._slots(targets)
         return self._draw(source, target, lambda absent: min(int(count), absent), weight, delay, rng or self.rng)
+
+    @alone
+    def free_pairs(self, sources: Any, targets: Any, delay: int = 0) -> FreePairs:
+        """Pairs that `connect` would draw from: not connected with this delay, and closing no cycle.
+
+        Parameters
+        ----------
+        sources, targets : Group, Neuron, int or sequence of them
+        delay : int
+
+        Returns
+        -------
+        FreePairs
+            As of now: ids, and the pairs in compressed rows.
+
+        Raises
+        ------
+        InvalidValueError
+            If a target is an input.
+        """
+        source, target = self._slots(sources), self._slots(targets)
+        self._refuse_inputs(target, "connections")
+        checks.whole("delay", delay, 0)
+        return free_pairs(self.graph, self._scheduled(), source, target, int(delay))
 
     @alone
     def add_connections(

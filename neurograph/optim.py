@@ -20,10 +20,23 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from .errors import InvalidValueError
-from .functions.schedules import Constant, Cosine, Step, WarmUp
+from .functions.schedules import Constant, Cosine, Cubic, Exponential, Iterative, Step, WarmUp
 from .locks import alone
 
-__all__ = ["SGD", "Adam", "AdamW", "Constant", "Cosine", "Optimizer", "RMSprop", "Step", "WarmUp"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Constant",
+    "Cosine",
+    "Cubic",
+    "Exponential",
+    "Iterative",
+    "Optimizer",
+    "RMSprop",
+    "Step",
+    "WarmUp",
+]
 
 
 class Optimizer(ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -45,10 +46,67 @@ def draw_pairs(
     source, target : ndarray of int64
         Ascending by the place of the target among the targets, then of the source among the sources.
     """
-    by_rank = np.arange(len(source))
+    by_rank, allowed, first, hole = _free_pairs(graph, schedule, source, target, delay)
+    t, s = _choose_absent(allowed, first, hole, choose, rng)
+    if by_rank is not None and len(s):
+        s = by_rank[s]
+        t, s = np.divmod(np.sort(t * len(source) + s), len(source))
+    return source[s], target[t]
+
+
+@dataclass(frozen=True)
+class FreePairs:
+    """The pairs of two sets of neurons that are not connected and close no cycle: rows of targets, each with holes.
+
+    Target t may have the sources 0 .. ``allowed[t] - 1``, but for ``hole[first[t]:first[t + 1]]``, which it has. All of
+    these pairs may be connected at once.
+
+    Attributes
+    ----------
+    sources, targets : ndarray of int64
+        Ids. The sources are in an order that the network's own respects.
+    allowed, first, hole : ndarray of int
+
+    Examples
+    --------
+    >>> import neurograph as ng
+    >>> net = ng.topologies.layered([3, 2], density=0.5, seed=0)
+    >>> pairs = net.free_pairs(net.inputs, net.outputs)
+    >>> pairs.mask(0, 2).sum() == len(pairs) == 3
+    True
+    """
+
+    sources: np.ndarray
+    targets: np.ndarray
+    allowed: np.ndarray
+    first: np.ndarray
+    hole: np.ndarray
+
+    def __len__(self) -> int:
+        return int(self.allowed.sum(dtype=np.int64)) - len(self.hole)
+
+    def mask(self, begin: int, end: int) -> np.ndarray:
+        """Which sources the targets from ``begin`` to before ``end`` could get: bools (end - begin, n_sources)."""
+        free = np.arange(len(self.sources)) < self.allowed[begin:end, None]
+        holes = slice(self.first[begin], self.first[end])
+        free[np.repeat(np.arange(end - begin), np.diff(self.first[begin : end + 1])), self.hole[holes]] = False
+        return free
+
+
+def free_pairs(graph: Graph, schedule: Schedule, source: np.ndarray, target: np.ndarray, delay: int) -> FreePairs:
+    """`FreePairs` of neuron slots; parameters as in `draw_pairs`."""
+    by_rank, *rows = _free_pairs(graph, schedule, source, target, delay)
+    ids = graph.neurons["id"]
+    return FreePairs(ids[source if by_rank is None else source[by_rank]], ids[target], *rows)
+
+
+def _free_pairs(
+    graph: Graph, schedule: Schedule, source: np.ndarray, target: np.ndarray, delay: int
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray, np.ndarray]:
+    """Order of the sources, None for the one given, and the rows of `FreePairs`."""
+    by_rank = None
     allowed = np.full(len(target), len(source))
-    ordered = delay == 0 and not _all_acyclic(graph, schedule, source, target)
-    if ordered:
+    if delay == 0 and not _all_acyclic(graph, schedule, source, target):
         # Any linear order that the graph respects already: connections along it close no cycle. Tightened first, for
         # what is drawn must not depend on who has looked at the schedule since a removal.
         generation, id = schedule.tighten().generation, graph.neurons["id"]
@@ -57,17 +115,13 @@ def draw_pairs(
         by_rank = np.argsort(key[source])
         allowed = np.searchsorted(key[source][by_rank], key[target])
     rank_of = np.full(graph.neurons.size, -1, np.int32)
-    rank_of[source[by_rank]] = np.arange(len(source), dtype=np.int32)
+    rank_of[source if by_rank is None else source[by_rank]] = np.arange(len(source), dtype=np.int32)
     from .graph import compiled
 
     delays = graph.connections["delay"]
     mixed = delay > 0 or graph.delayed > 0
-    first, hole = compiled.existing_ranks(target, rank_of, allowed, *graph.incoming.rows, delays, delay, mixed)
-    t, s = _choose_absent(allowed, first, hole, choose, rng)
-    if ordered and len(s):
-        s = by_rank[s]
-        t, s = np.divmod(np.sort(t * len(source) + s), len(source))
-    return source[s], target[t]
+    rows = compiled.existing_ranks(target, rank_of, allowed, *graph.incoming.rows, delays, delay, mixed)
+    return by_rank, allowed, *rows
 
 
 def draw_successors(

@@ -37,7 +37,7 @@ ALLOWED = {
     "callbacks": {"network"},
     "distillation": set(),
     "train": {"network", "sequences", "optim", "sparsity", "callbacks"},
-    "sparsity": {"network", "optim", "sampling", "graph"},
+    "sparsity": {"network", "distillation", "optim", "sampling", "graph"},
     "topologies": {"network", "sampling", "convert", "datasets", "wiring"},
     "convert": {"network", "wiring"},
     "plot": {"network"},

@@ -12,7 +12,7 @@ from neurograph.compare import data, methods
 from neurograph.compare.task import Task
 
 SPARSE = [name for name, method in compare.METHODS.items() if method.any_density]
-ROUNDED = {"ADMM", "LotteryTickets", "Sleep", "SET", "distilled", "static", "blocks"}
+ROUNDED = {"ADMM", "DeepR", "RigL", "SparseMomentum", "LotteryTickets", "Sleep", "SET", "distilled", "static", "blocks"}
 QUICK = ["--samples", "200", "--epochs", "2", "--hidden", "20"]
 
 

@@ -266,3 +266,27 @@ def set_(task: Task) -> Network:
     net, last = task.network(task.density), max(1, 3 * task.steps // 4)
     task.train(net, sparsity.SET(Cosine(0.3, last), every(last), stop=last))
     return net
+
+
+@method("RigL", "smallest weights replaced where absent ones have the largest gradient, in the first three quarters")
+def rigl(task: Task) -> Network:
+    """Evci et al. (2020)."""
+    net, last = task.network(task.density), max(1, 3 * task.steps // 4)
+    task.train(net, sparsity.RigL(last, every(last), alpha=0.3))
+    return net
+
+
+@method("SparseMomentum", "as RigL, by the momentum of gradients, which also says how many each layer gets")
+def sparse_momentum(task: Task) -> Network:
+    """Dettmers & Zettlemoyer (2019)."""
+    net, last = task.network(task.density), max(1, 3 * task.steps // 4)
+    task.train(net, sparsity.SparseMomentum(every(last), Cosine(0.3, last), stop=last))
+    return net
+
+
+@method("DeepR", "weights that would change their sign replaced by random new ones, in the first three quarters")
+def deep_r(task: Task) -> Network:
+    """Bellec et al. (2018)."""
+    net, last = task.network(task.density), max(1, 3 * task.steps // 4)
+    task.train(net, sparsity.DeepR(Cosine(task.lr, max(1, task.steps)), alpha=1e-4, T=1e-5, stop=last))
+    return net

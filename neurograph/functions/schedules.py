@@ -180,6 +180,83 @@ class Cubic(_Checked):
 
 
 @dataclass(frozen=True)
+class Exponential(_Checked):
+    """`value`, multiplied by `factor` every `steps` steps, smoothly (TensorFlow's ExponentialDecay), down to `end`.
+
+    Parameters
+    ----------
+    value : float
+    steps : int
+        Steps in which the value becomes `factor` times as large, at least 1.
+    factor : float
+    end : float, optional
+        The value never crosses it.
+
+    Examples
+    --------
+    >>> [Exponential(1.0, steps=2, factor=0.25, end=0.1)(step) for step in range(5)]
+    [1.0, 0.5, 0.25, 0.125, 0.1]
+    """
+
+    value: float
+    steps: int
+    factor: float
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.factor <= 0:
+            raise InvalidValueError(f"Exponential: factor needs a number above 0, not {self.factor!r}")
+
+    def __call__(self, step: int) -> float:
+        value = self.value * self.factor ** (step / self.steps)
+        bound = max if self.value >= self.end else min
+        return bound(value, self.end)
+
+
+@dataclass(frozen=True)
+class Iterative(_Checked):
+    """A sparsity that rises in `rounds`, each of which takes the same share of what is left, up to `end`.
+
+    Frankle and Carbin 2019, "The lottery ticket hypothesis", section 2: after round i of n a share
+    ``(1 - end) ** (i / n)`` of the connections remains. The first round is at step `begin`, the last, and all after it,
+    at ``begin + (rounds - 1) * every``.
+
+    Parameters
+    ----------
+    end : float
+        Sparsity after the last round, 0 to below 1.
+    rounds : int
+        At least 1.
+    every : int
+        Steps between two rounds, at least 1.
+    begin : int, optional
+        At least 0.
+
+    Examples
+    --------
+    >>> [round(Iterative(0.75, rounds=2, every=10, begin=5)(step), 3) for step in (4, 5, 14, 15, 99)]
+    [0.0, 0.5, 0.5, 0.75, 0.75]
+    """
+
+    end: float
+    rounds: int
+    every: int
+    begin: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.end < 1:
+            raise InvalidValueError(f"Iterative: end needs a sparsity from 0 to below 1, not {self.end!r}")
+
+    def __call__(self, step: int) -> float:
+        if step < self.begin:
+            return 0.0
+        done = min((int(step) - self.begin) // self.every + 1, self.rounds)
+        return 1 - (1 - self.end) ** (done / self.rounds)
+
+
+@dataclass(frozen=True)
 class WarmUp(_Checked):
     """Another schedule, scaled by ``(step + 1) / steps`` during the first `steps` steps.
 

@@ -1063,3 +1063,35 @@ def components(rows, is_input, start, length, other):
             a = parent[a]
         roots[i] = a
     return roots
+
+
+@partial(jit, fastmath={"reassoc", "contract", "nsz"})
+def pair_products(a, b, row_a, row_b, out):
+    """Add the dot product of a row of ``a`` and a row of ``b`` to each entry of ``out``."""
+    for p in range(row_a.shape[0]):
+        i, j, total = row_a[p], row_b[p], out[p]
+        for k in range(a.shape[1]):
+            total += a[i, k] * b[j, k]
+        out[p] = total
+
+
+@jit
+def add_outer(a, b, out):
+    """Add ``a.T @ b`` to ``out``, summed row after row: equal columns give equal sums, wherever they stand.
+
+    Eight rows at a time, for which ``out`` is read and written once.
+    """
+    eights = a.shape[0] - a.shape[0] % 8
+    for k in range(0, eights, 8):
+        for i in range(out.shape[0]):
+            x0, x1, x2, x3 = a[k, i], a[k + 1, i], a[k + 2, i], a[k + 3, i]
+            x4, x5, x6, x7 = a[k + 4, i], a[k + 5, i], a[k + 6, i], a[k + 7, i]
+            for j in range(out.shape[1]):
+                out[i, j] = (
+                    out[i, j] + x0 * b[k, j] + x1 * b[k + 1, j] + x2 * b[k + 2, j] + x3 * b[k + 3, j]
+                    + x4 * b[k + 4, j] + x5 * b[k + 5, j] + x6 * b[k + 6, j] + x7 * b[k + 7, j]
+                )  # fmt: skip
+    for k in range(eights, a.shape[0]):
+        for i in range(out.shape[0]):
+            for j in range(out.shape[1]):
+                out[i, j] += a[k, i] * b[k, j]

@@ -8,9 +8,12 @@ not do unseen, `checkpoint` the way back, `rewire` prune and grow at a constant 
 training step asks of a method, `recipes` ready methods.
 """
 
+from ..distillation import Distillation
+from .absent import pair_gradients
 from .accumulated import Fisher, Movement, Taylor, fisher, taylor
 from .before_training import grasp, prune_before_training, snip, synflow
 from .checkpoint import Checkpoint
+from .growth import Gradient, Grower, Momentum, Random
 from .guard import remove
 from .learned import LearnedPruner
 from .neurons import NEURON_SCORES, fan_in_sum, fan_out_sum, mean_activation, prune_neurons, share_active
@@ -19,14 +22,17 @@ from .recipe import Recipe, Watch
 from .recipes import (
     ADMM,
     SET,
+    DeepR,
     DropBack,
     DynamicNetworkSurgery,
     GradualMagnitude,
     HardConcrete,
     LotteryTickets,
     ProgressiveADMM,
+    RigL,
     Round,
     Sleep,
+    SparseMomentum,
     WeightElimination,
 )
 from .rewire import GROWERS, Rewire, Rewired
@@ -40,20 +46,28 @@ __all__ = [
     "SCORES",
     "SET",
     "Checkpoint",
+    "DeepR",
+    "Distillation",
     "DropBack",
     "DynamicNetworkSurgery",
     "Fisher",
+    "Gradient",
     "GradualMagnitude",
+    "Grower",
     "HardConcrete",
     "LearnedPruner",
     "LotteryTickets",
+    "Momentum",
     "Movement",
     "ProgressiveADMM",
+    "Random",
     "Recipe",
     "Rewire",
     "Rewired",
+    "RigL",
     "Round",
     "Sleep",
+    "SparseMomentum",
     "Taylor",
     "Watch",
     "WeightElimination",
@@ -62,6 +76,7 @@ __all__ = [
     "fisher",
     "grasp",
     "mean_activation",
+    "pair_gradients",
     "prune_before_training",
     "prune_lowest",
     "prune_neurons",
