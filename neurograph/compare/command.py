@@ -62,11 +62,11 @@ def main(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         interrupted = True
         print(f"neurograph: stopped after {len(rows)} of {total} runs", file=sys.stderr)
-    written = files[:1] if rows else ()
+    written = list(files[:1] if rows else ())
     if any(not row.note for row in rows):
         draw(rows, files[1])
         print(f"\n{table(rows)}")
-        written = files
+        written = list(files)
     if written:
         print(f"\nWritten: {', '.join(map(str, written))}")
     return 130 if interrupted else int(any(row.note for row in rows))
