@@ -61,6 +61,8 @@ def main(options: argparse.Namespace) -> int:
             print(line(row, len(rows), total), flush=True)
     except KeyboardInterrupt:
         interrupted = True
+        if rows:
+            write(rows, files[0])  # which may have been under way
         print(f"neurograph: stopped after {len(rows)} of {total} runs", file=sys.stderr)
     written = list(files[:1] if rows else ())
     if any(not row.note for row in rows):
