@@ -239,9 +239,8 @@ def test_surgery_keeps_the_state_of_survivors():
         recipe.before_update(net, step)
         optimizer.step(net)
         conns = net.connections
-        before = {
-            i: state for i, *state in zip(conns.id, conns.weight, conns.state("adam_m"), conns.state("adam_v"))
-        }  # fmt: skip
+        columns = conns.id, conns.weight, conns.state("adam_m"), conns.state("adam_v")
+        before = {i: state for i, *state in zip(*columns, strict=True)}
         recipe.step(net, step)
         conns = net.connections
         for i, weight, m, v in zip(conns.id, conns.weight, conns.state("adam_m"), conns.state("adam_v"), strict=True):
@@ -486,10 +485,10 @@ def test_closed_gates_are_removed_for_good(make, per):
             assert (recipe.gates > 0).all() and len(recipe.gates) == net.n_connections == n - removed
         if per == "source" and gone:  # a neuron loses all its connections into a home, or none
             conns = net.connections
-            full = make()
+            full = make().connections
             here = set(zip(conns.source.tolist(), conns.target_home.tolist(), strict=True))
-            kept = [key in here for key in zip(full.connections.source.tolist(), full.connections.target_home.tolist())]
-            assert sum(kept) == net.n_connections
+            ends = zip(full.source.tolist(), full.target_home.tolist(), strict=True)
+            assert sum(end in here for end in ends) == net.n_connections
     assert 0 < removed < n
     before = net.predict(X)
     recipe.finish(net)

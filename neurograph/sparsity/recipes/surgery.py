@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,10 +32,10 @@ class DynamicNetworkSurgery(Recipe):
         a_k = (1 - margin) * max(mean + c_rate * std, 0)
         b_k = (1 + margin) * max(mean + c_rate * std, 0)
 
-    A connection with ``|w| <= a_k`` is pruned, a pruned one with ``|w| > b_k`` spliced back, and between the two nothing
-    happens. Each pair of homes is operated on at each step with probability ``(1 + gamma * iter) ** -power``, iter
-    being 0 at the first. Pruned weights go on learning (equation 2): ``w <- w - beta * dL/dw``, where the loss is that
-    of the pruned network.
+    A connection with ``|w| <= a_k`` is pruned, a pruned one with ``|w| > b_k`` is spliced back, and between the two
+    nothing happens. Each pair of homes is operated on at each step with probability ``(1 + gamma * iter) ** -power``,
+    iter being 0 at the first. Pruned weights go on learning (equation 2): ``w <- w - beta * dL/dw``, where the loss is
+    that of the pruned network.
 
     The paper multiplies by masks; here what is pruned is removed from the network. Its weights are kept by the recipe,
     outside of the network, and the gradient by a connection that is not there is the product of its source's output and
@@ -293,6 +292,6 @@ class _Region:
 
 
 def _number(name: str, value: Any, lowest: float) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool) or not lowest <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not lowest <= value < math.inf:
         at_least = "" if lowest == -math.inf else f", {lowest} or more"
         raise InvalidValueError(f"{name} is {value!r}; give a finite number{at_least}.")
