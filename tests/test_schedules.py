@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neurograph.errors import InvalidValueError
-from neurograph.functions.schedules import Constant, Cosine, Cubic, Step, WarmUp, as_schedule
+from neurograph.functions.schedules import Constant, Cosine, Cubic, Exponential, Iterative, Step, WarmUp, as_schedule
 
 
 def by_pytorch(make_scheduler, lr, n_steps):
@@ -112,3 +112,32 @@ def test_as_schedule():
 def test_refuses(make, message):
     with pytest.raises(InvalidValueError, match=message):
         make()
+
+
+def test_exponential_equals_pytorch_where_it_steps():
+    expected = by_pytorch(lambda module, opt: module.ExponentialLR(opt, 0.9), 0.5, 30)
+    np.testing.assert_allclose([Exponential(0.5, steps=5, factor=0.9**5)(t) for t in range(30)], expected, rtol=1e-12)
+    assert Exponential(0.5, steps=5, factor=0.5, end=0.1)(1000) == 0.1
+    assert Exponential(0.5, steps=5, factor=2.0, end=3.0)(1000) == 3.0  # upwards, too
+    for factor in (0.0, -1.0, math.nan):
+        with pytest.raises(InvalidValueError, match="factor"):
+            Exponential(0.5, steps=5, factor=factor)
+
+
+@given(st.floats(0, 0.999), st.integers(1, 20), st.integers(1, 50), st.integers(0, 30))
+def test_iterative_takes_the_same_share_of_what_is_left_in_each_round(end, rounds, every, begin):
+    schedule = Iterative(end, rounds, every, begin)
+    left = [1 - schedule(t) for t in range(begin + rounds * every + 2)]
+    assert set(left[:begin]) <= {1.0}
+    levels = [left[begin + i * every] for i in range(rounds)]
+    shares = np.array(levels) / np.array([1.0, *levels[:-1]])
+    np.testing.assert_allclose(shares, (1 - end) ** (1 / rounds), rtol=1e-9)
+    for i, level in enumerate(levels):
+        assert set(left[begin + i * every : begin + (i + 1) * every]) == {level}
+    assert left[-1] == levels[-1] == pytest.approx(1 - end)
+
+
+def test_iterative_refuses_a_sparsity_of_one():
+    for end in (1.0, -0.1):
+        with pytest.raises(InvalidValueError, match="sparsity"):
+            Iterative(end, 3, 10)

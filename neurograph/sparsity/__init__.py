@@ -13,6 +13,7 @@ from .absent import pair_gradients
 from .accumulated import Fisher, Movement, Taylor, fisher, taylor
 from .before_training import grasp, prune_before_training, snip, synflow
 from .checkpoint import Checkpoint
+from .densities import densities, erdos_renyi, erk, prune_to, uniform
 from .growth import Gradient, Grower, Momentum, Random
 from .guard import remove
 from .learned import LearnedPruner
@@ -71,6 +72,9 @@ __all__ = [
     "Taylor",
     "Watch",
     "WeightElimination",
+    "densities",
+    "erdos_renyi",
+    "erk",
     "fan_in_sum",
     "fan_out_sum",
     "fisher",
@@ -80,9 +84,11 @@ __all__ = [
     "prune_before_training",
     "prune_lowest",
     "prune_neurons",
+    "prune_to",
     "remove",
     "share_active",
     "snip",
     "synflow",
     "taylor",
+    "uniform",
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,7 +26,8 @@ __all__ = ["Gradient", "Grower", "Momentum", "Place", "Random", "largest_absent"
 NEGLIGIBLE = 0.01  # part of its weight in the average at which a mini-batch is forgotten
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """So many connections to be grown, with a delay, between two groups.
 
     Examples
@@ -68,8 +70,9 @@ class Grower:
     def prepare(self, net: Network, places: list[Place]) -> None:
         """Before anything is removed: refuse what could not be grown."""
         rule = self.allowed.on(net)
-        for place in places if rule is not None else ():
-            rule(place.sources.ids[:1], place.targets.ids[:1])
+        for place in places:
+            if rule is not None:
+                rule(place.sources.ids[:1], place.targets.ids[:1])
 
     def grow(
         self, net: Network, sources: Group, targets: Group, count: int, rng: np.random.Generator, delay: int = 0

@@ -153,7 +153,7 @@ class Rewire:
     """
 
     drop: str | Callable = "magnitude"
-    grow: str | Callable = "random"
+    grow: str | Grower | Callable = "random"
     fraction: float | Callable = 0.3
     every: int = 200
     scope: str = "local"

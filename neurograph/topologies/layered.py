@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import checks
 from ..errors import InvalidValueError
 from ..network import Network
 
@@ -13,7 +14,7 @@ __all__ = ["layered"]
 
 def layered(
     sizes: Sequence[int],
-    density: float = 1.0,
+    density: float | Sequence[float] = 1.0,
     activation: Any = "relu",
     output_activation: Any = "identity",
     weight: Any = "he",
@@ -28,8 +29,9 @@ def layered(
     sizes : sequence of int
         Number of neurons of each layer, inputs first and outputs last; at least two layers. The groups are named
         "inputs", "hidden 1", "hidden 2", ..., "outputs".
-    density : float
-        Share of the pairs of neighbouring layers that are connected, exactly `round(density * pairs)` for each.
+    density : float or sequence of float
+        Share of the pairs of neighbouring layers that are connected, exactly `round(density * pairs)` for each; one for
+        all, or one for each layer but the first, such as `sparsity.erdos_renyi` makes them.
     activation, output_activation : str or pair
         Activation of the hidden layers and of the outputs.
     weight : str, number, array or function
@@ -49,7 +51,8 @@ def layered(
     Raises
     ------
     InvalidValueError
-        There are fewer than two sizes, a size below 1, or a density outside 0 to 1.
+        There are fewer than two sizes, a size below 1, a density outside 0 to 1, or another number of densities
+        than of pairs of layers.
 
     Examples
     --------
@@ -61,6 +64,13 @@ def layered(
     sizes = list(sizes)
     if len(sizes) < 2 or not all(isinstance(size, int | np.integer) and size > 0 for size in sizes):
         raise InvalidValueError(f"sizes is {sizes}; give two or more whole numbers above 0, inputs first.")
+    shares = list(density) if isinstance(density, Sequence | np.ndarray) else [density] * (len(sizes) - 1)
+    if len(shares) != len(sizes) - 1:
+        raise InvalidValueError(
+            f"density has {len(shares)} entries for {len(sizes)} layers; give one number, or {len(sizes) - 1}."
+        )
+    for share in shares:
+        checks.fraction("density", share)
     net = Network(seed=seed, dtype=dtype, backend=backend)
     layers = [net.add_inputs(sizes[0], name="inputs")]
     layers += [
@@ -68,6 +78,6 @@ def layered(
         for number, size in enumerate(sizes[1:-1], start=1)
     ]
     layers.append(net.add_outputs(sizes[-1], activation=output_activation, name="outputs"))
-    for sources, targets in zip(layers, layers[1:], strict=False):
-        net.connect(sources, targets, density=density, weight=weight)
+    for sources, targets, share in zip(layers, layers[1:], shares, strict=False):
+        net.connect(sources, targets, density=share, weight=weight)
     return net

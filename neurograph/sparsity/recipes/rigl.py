@@ -23,8 +23,9 @@ def RigL(
 
     Evci et al. (2020), "Rigging the lottery: making all tickets winners", arXiv 1911.11134, algorithm 1: every
     `delta_T` steps a share ``alpha / 2 * (1 + cos(t pi / T_end))`` of each layer is replaced, until `T_end`. The new
-    weights are zero; what was dropped may grow again. The gradient is that of the mini-batch of the step, at the weights before its
-    update; the paper skips the update in the steps that rewire. Its densities of layers are made by `erk`.
+    weights are zero; what was dropped may grow again. The gradient is that
+    of the mini-batch of the step, at the weights before its update; the paper skips the update in the steps that
+    rewire. Its densities of layers are made by `erk`.
 
     Parameters
     ----------

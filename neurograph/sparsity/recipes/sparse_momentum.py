@@ -27,7 +27,8 @@ def SparseMomentum(
     1907.04840. Once an epoch a share `prune_rate` of the weights of each layer is removed, and as many grow: of all
     that were removed each layer gets a part in proportion to the mean absolute momentum of its weights, and what one
     has no room for goes to the others, in the same proportion. Inside a layer they grow where the momentum of absent
-    weights is largest, at weight zero. The momentum here is an average of gradients over the last mini-batches, see `Momentum`.
+    weights is largest, at weight zero. The momentum here is an average of gradients over the last
+    mini-batches, see `Momentum`.
 
     Parameters
     ----------
