@@ -24,7 +24,7 @@ def digits():
 @pytest.fixture
 def setting(digits):
     few = type(digits)(*(part[:200] for part in digits))
-    return compare.Setting("digits", few, hidden=(20, 40), epochs=4)
+    return compare.Setting("digits", few, hidden=(20, 40), epochs=4, batch_size=8)
 
 
 @pytest.fixture
