@@ -41,7 +41,7 @@ ALLOWED = {
     "callbacks": {"network"},
     "distillation": set(),
     "train": {"network", "sequences", "optim", "sparsity", "callbacks"},
-    "sparsity": {"network", "optim", "sampling", "graph"},
+    "sparsity": {"network", "distillation", "optim", "sampling", "graph"},
     "topologies": {"network", "sampling", "convert", "datasets", "wiring"},
     "convert": {"network", "wiring"},
     "plot": {"network"},
@@ -55,7 +55,7 @@ ALLOWED = {
 }
 EVERYBODY = {"errors", "functions", "checks", "locks", "jit"}
 HEAVY = {"numba", "llvmlite", "cupy", "networkx", "matplotlib", "torch", "sklearn", "neat", "scipy", "tqdm"}
-HEAVY |= {"safetensors", "pandas", "pyarrow", "onnx", "onnxruntime"}
+HEAVY |= {"statsmodels", "safetensors", "pandas", "pyarrow", "onnx", "onnxruntime"}
 HEAVY |= {"sparselab", "flydnet", "sparse_dot_mkl", "connex", "jax", "equinox", "optax"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

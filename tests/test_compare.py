@@ -12,6 +12,7 @@ from neurograph.compare import data, methods
 from neurograph.compare.task import Task
 
 SPARSE = [name for name, method in compare.METHODS.items() if method.any_density]
+ROUNDED = {"ADMM", "DeepR", "RigL", "SparseMomentum", "LotteryTickets", "Sleep", "SET", "distilled", "static", "blocks"}
 QUICK = ["--samples", "200", "--epochs", "2", "--hidden", "20"]
 
 
@@ -23,7 +24,7 @@ def digits():
 @pytest.fixture
 def setting(digits):
     few = type(digits)(*(part[:200] for part in digits))
-    return compare.Setting("digits", few, hidden=(20, 12), epochs=4)
+    return compare.Setting("digits", few, hidden=(20, 40), epochs=4, batch_size=8)
 
 
 @pytest.fixture
@@ -48,10 +49,10 @@ def test_every_method_ends_at_its_density_and_trains(setting, name):
     (row,) = compare.run(setting, [name], [0.3], [0])
     task = setting.task(0.3, 0)
     assert not row.note
-    # Methods that prune pair by pair of layers round in each.
-    assert abs(row.connections - task.n_connections) <= len(task.sizes)
+    # Some round in each pair of layers and in each round, and blocks are whole; the others are exact.
+    assert abs(row.connections - task.n_connections) <= (0.04 * task.n_connections if name in ROUNDED else 0)
     assert row.reached == row.connections / task.dense_connections
-    assert row.parameters == row.connections + 42  # and a bias for every neuron that is no input
+    assert row.parameters == row.connections + 70  # and a bias for every neuron that is no input
     assert row.bytes > 20 * row.connections and row.seconds > 0
     assert row.steps == task.steps or (row.steps > task.steps and "long" in compare.METHODS[name].about)
     assert row.accuracy > 0.15  # of ten classes

@@ -356,3 +356,18 @@ def test_a_loss_of_ones_own_can_prepare_its_targets():
     history = ng.Trainer(net, loss=Weighted()).fit(X, np.arange(20) % 4, progress=False)
     np.testing.assert_array_equal(net.connections.weight, before)  # all weights of samples are 0
     assert 0 <= history["accuracy"][0] <= 1
+
+
+def test_images_of_different_sizes_are_taught():
+    family = ng.topologies.fully_convolutional(channels=[2], n_outputs=4, seed=0)
+    rng = np.random.default_rng(0)
+    images, seen = [rng.random((size, size)) for size in (4, 5, 6) * 4], []
+
+    def teacher(X):
+        seen.extend(image.shape for image in X)
+        return np.stack([np.full(4, image.mean()) for image in X])
+
+    history = ng.Trainer(family, loss=ng.Distillation(teacher, batch_size=5)).fit(
+        images, np.arange(12) % 4, epochs=2, batch_size=6, progress=False
+    )
+    assert seen == [image.shape for image in images] and history["loss"][1] < history["loss"][0]

@@ -171,7 +171,9 @@ def test_gradual_magnitude_counts_parameters(tmp_path):
     net.tie(net.connections, np.arange(600) % 200, average=True)
     net.connections[:10].frozen = True  # ten parameters, of thirty connections, that neither go nor count
     largest = np.sort(np.unique(np.abs(net.connections.weight[10:200])))[-19:]
-    recipe = ng.sparsity.GradualMagnitude(sparsity=0.9, start=0, stop=10, every=5, per="parameter", allow_disconnected=True)
+    recipe = ng.sparsity.GradualMagnitude(
+        sparsity=0.9, start=0, stop=10, every=5, per="parameter", allow_disconnected=True
+    )
     for step in range(6):
         recipe.step(net, step)
     net.save(tmp_path / "half.ng")

@@ -61,12 +61,14 @@ def main(options: argparse.Namespace) -> int:
             print(line(row, len(rows), total), flush=True)
     except KeyboardInterrupt:
         interrupted = True
+        if rows:
+            write(rows, files[0])  # which may have been under way
         print(f"neurograph: stopped after {len(rows)} of {total} runs", file=sys.stderr)
-    written = files[:1] if rows else ()
+    written = list(files[:1] if rows else ())
     if any(not row.note for row in rows):
         draw(rows, files[1])
         print(f"\n{table(rows)}")
-        written = files
+        written = list(files)
     if written:
         print(f"\nWritten: {', '.join(map(str, written))}")
     return 130 if interrupted else int(any(row.note for row in rows))

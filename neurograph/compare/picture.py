@@ -19,6 +19,7 @@ __all__ = ["draw"]
 
 MARKERS = "osD^vP*X"
 COLOURS = (*CYCLE, INK)  # seven colours and eight markers: no two of 56 methods look alike
+STYLES = ("-", "--", ":", "-.")  # one for each seven
 
 
 def draw(rows: Iterable[Row], path: str | os.PathLike | None = None) -> Figure:
@@ -91,9 +92,9 @@ def _curve(ax: Axes, sums: Sequence[Summary], quantity: str, number: int, n_meth
     colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
     name, values = sums[0].method, [getattr(s, quantity) for s in sums]
     if name in METHODS and not METHODS[name].any_density:
-        ax.axhline(values[0], color=colour, linestyle="--", linewidth=1.6, label=name, zorder=1)
+        ax.axhline(values[0], color=GREY, linewidth=2.4, alpha=0.6, label=name, zorder=1)
         if quantity == "accuracy" and sums[0].spread:
-            ax.axhspan(values[0] - sums[0].spread, values[0] + sums[0].spread, color=colour, alpha=0.1, zorder=0)
+            ax.axhspan(values[0] - sums[0].spread, values[0] + sums[0].spread, color=GREY, alpha=0.15, zorder=0)
         return
     shift = 1.06 ** ((number - (n_methods - 1) / 2) / max(n_methods - 1, 1))
     options: Any = (
@@ -105,6 +106,7 @@ def _curve(ax: Axes, sums: Sequence[Summary], quantity: str, number: int, n_meth
         label=name,
         color=colour,
         marker=marker,
+        linestyle=STYLES[number // len(COLOURS) % len(STYLES)],
         linewidth=1.4,
         markersize=5.5,
         **options,

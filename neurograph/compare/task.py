@@ -11,6 +11,7 @@ from ..datasets import Split
 from ..functions.schedules import Cosine
 from ..network import Network
 from ..optim import Adam, Optimizer
+from ..sparsity import erdos_renyi
 from ..topologies import layered
 from ..train import History, Trainer
 
@@ -85,8 +86,8 @@ class Task:
         return epochs * -(-len(self.data.x_train) // self.batch_size)
 
     def network(self, density: float = 1.0) -> Network:
-        """A fresh layered network; every pair of layers has the same density."""
-        return layered(self.sizes, density=density, seed=self.seed)
+        """A fresh layered network; a sparse one has Erdos-Renyi densities (as SET has them)."""
+        return layered(self.sizes, density=erdos_renyi(self.sizes, density), seed=self.seed)
 
     def train(
         self,

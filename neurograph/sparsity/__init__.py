@@ -1,10 +1,10 @@
 """Which connections a network has: pruning, regrowing and the recipes that do both while it trains.
 
 Every method is the same pattern: a *score* for each connection, a *count* of how many go, a *schedule* that says when,
-and an *exact selection* that takes precisely that many. `scores` holds the scores of a moment, `accumulated` those that add
-up over a training, `before_training` those of an untrained network, `neurons` those of whole neurons and `learned` a
-network that scores; `select` the selection, `prune` the scopes in which counts are taken, `guard` what pruning must not
-do unseen, `checkpoint` the way back, `rewire` prune and grow at a constant number of connections, `recipe` what a
+and an *exact selection* that takes precisely that many. `scores` holds the scores of a moment, `accumulated` those that
+add up over a training, `before_training` those of an untrained network, `neurons` those of whole neurons and `learned`
+a network that scores; `select` the selection, `prune` the scopes in which counts are taken, `guard` what pruning must
+not do unseen, `checkpoint` the way back, `rewire` prune and grow at a constant number of connections, `recipe` what a
 training step asks of a method, `recipes` ready methods.
 """
 
@@ -23,6 +23,8 @@ from .recipes import ADMM, DeepR, DropBack, DynamicNetworkSurgery, GradualMagnit
 from .rewire import GROWERS, Rewire, Rewired
 from .scores import SCORES
 
+from ..distillation import Distillation
+
 
 __all__ = [
     "ADMM",
@@ -33,6 +35,7 @@ __all__ = [
     "SET",
     "Checkpoint",
     "DeepR",
+    "Distillation",
     "DropBack",
     "DynamicNetworkSurgery",
     "Fisher",

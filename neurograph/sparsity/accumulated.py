@@ -63,7 +63,7 @@ class Accumulated(Recipe):
 class Movement(Accumulated):
     """Movement pruning: how far each weight has moved away from zero, to first order.
 
-    Sanh, Wolf & Rush (2020), "Movement pruning: adaptive sparsity by fine-tuning", arXiv 2005.07683, equation 5:
+    Sanh, Wolf & Rush (2020), "Movement pruning: adaptive sparsity by fine-tuning", arXiv 2005.07683, section 3:
     ``S = -sum over the steps of w * dL/dw``. Weights that training shrinks score below zero and go first, however
     large they are. The paper's scores learn through a mask and so also while masked; here a pruned connection is gone.
 
@@ -92,7 +92,7 @@ class Fisher(Accumulated):
     """Fisher pruning: what the loss rises by when a weight goes, by the diagonal of the empirical Fisher information.
 
     Theis, Korshunova, Tejani & Huszar (2018), "Faster gaze prediction with dense networks and Fisher pruning", arXiv
-    1801.05787, equation 4, for single weights: ``w ** 2 / 2 * mean of g ** 2``, which is optimal brain damage (LeCun,
+    1801.05787, for single weights: ``w ** 2 / 2 * mean of g ** 2``, which is optimal brain damage (LeCun,
     Denker & Solla 1990) with the Fisher information for the Hessian. As a recipe it takes the gradients of
     mini-batches as they come, whose mean square is lower than that of single samples by up to the batch size; `fisher`
     takes single samples. The score is up to the number of steps, which is the same for all.

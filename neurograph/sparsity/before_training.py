@@ -54,11 +54,12 @@ def snip(net: Network, X: Any, Y: Any, loss: Any = "cross_entropy") -> np.ndarra
 
 
 def grasp(net: Network, X: Any, Y: Any, loss: Any = "cross_entropy", temperature: float = 1.0) -> np.ndarray:
-    """Score each connection by what its removal does to the gradient flow: ``w * (H g)``, H the Hessian, g the gradient.
+    """Score each connection by what its removal does to the gradient flow: ``w * (H g)``.
 
     Wang, Zhang & Grosse (2020), "Picking winning tickets before training by preserving gradient flow", arXiv
-    2002.07376, equation 8 and algorithm 1. The paper's score is ``-w * (H g)`` and it removes the *highest*; here the sign is
-    turned, so that the lowest go as everywhere else. Weights whose removal would lower ``|g|`` most score highest.
+    2002.07376, equation 8 and algorithm 1; g is the gradient, H the Hessian. The paper's score is ``-w * (H g)`` and it
+    removes the *highest*; here the sign is turned, so that the lowest go as everywhere. Weights whose removal would
+    lower ``|g|`` most score highest.
 
     H g is the difference of the gradients at ``w + h g`` and ``w - h g`` over 2 h, for the weights alone, with biases
     held; h moves the weights by a share of their length that balances rounding against curvature. In float32 three

@@ -84,9 +84,9 @@ class LearnedPruner:
     switched off, and the rise of the loss is measured. The scorer, a neurograph network from the `features` of a
     connection to one number, learns scores whose exponentials add up over a group to that rise. Since features are
     relative to the network they come from, the scorer can be applied to networks that it has never seen, whose
-    gradients were filled by `Network.backward`. The idea of learning what to prune from features of parameters is that of Huang, Zhou, You &
-    Neumann (2018), "Learning to prune filters in convolutional neural networks", arXiv 1801.07365, where a network is
-    rewarded for it; measuring what removal does is Mozer & Smolensky (1988), "Skeletonization".
+    gradients were filled by `Network.backward`. A network that learns what to prune is the idea of Huang, Zhou, You &
+    Neumann (2018), "Learning to prune filters in convolutional neural networks", arXiv 1801.07365, where it is rewarded
+    for it; measuring what removal does is that of Mozer & Smolensky (1988), "Skeletonization".
 
     Parameters
     ----------

@@ -6,6 +6,7 @@ import numpy as np
 
 from ... import optim, sparsity, topologies
 from ...errors import MissingDependencyError
+from ...functions import schedules
 from ...network import Network
 from ...train import Trainer
 from ..rows import Row, Settings
@@ -15,7 +16,7 @@ ABOUT = "weight elimination: fewer effective weights forecast the sunspots of 19
 YEARS_IN, HIDDEN = 12, 8
 LARGEST = 191.2  # by which they divide the series, so that it is between 0 and 1
 VARIANCE = 0.041056  # of the whole series in these units, by which they divide mean squared errors
-BATCH, EPOCHS, RATE, MOMENTUM = 20, 4000, 0.1, 0.9
+BATCH, EPOCHS, RATE, MOMENTUM = 20, 6000, 0.1, 0.9
 W0, DELTA = 1.0, 5e-6
 
 
@@ -31,7 +32,8 @@ def run(settings: Settings) -> Iterator[Row]:
         for eliminated in (False, True):
             net = topologies.layered([YEARS_IN, HIDDEN, 1], activation="tanh", weight="xavier", seed=seed)
             recipe = sparsity.WeightElimination(w0=W0, every=per_epoch, delta=DELTA) if eliminated else None
-            trainer = Trainer(net, "mse", optim.SGD(RATE, momentum=MOMENTUM), recipe, seed=seed)
+            rate = schedules.Cosine(RATE, steps=epochs * per_epoch)
+            trainer = Trainer(net, "mse", optim.SGD(rate, momentum=MOMENTUM), recipe, seed=seed)
             trainer.fit(X, y, epochs, BATCH, progress=False)
             effective[eliminated].append(sparsity.WeightElimination(w0=W0).effective(net))
             error[eliminated].append(relative(net, X_test, y_test))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,34 +75,29 @@ class ADMM(Recipe):
     _name = "ADMM"
 
     def __init__(self, alpha: Shares, rho: float = 1.5e-3, every: int = 500, iterations: int = 10):
-        self._begin_rounds([alpha], rho, every, iterations, 0)
-        self.alpha = alpha
-
-    def _begin_rounds(self, shares: Sequence[Shares], rho: float, every: int, iterations: int, retrain: int) -> None:
-        for share in shares:
-            for value in share.values() if isinstance(share, Mapping) else [share]:
-                checks.fraction("alpha", value)
-        if not isinstance(rho, Real) or isinstance(rho, bool) or not 0 < rho < math.inf:
+        _check_shares(alpha)
+        if isinstance(rho, bool) or not isinstance(rho, int | float | np.number) or not 0 < rho < math.inf:
             raise InvalidValueError(f"rho is {rho!r}; give a finite number above 0.")
         checks.whole("every", every, 1)
         checks.whole("iterations", iterations, 1)
-        checks.whole("retrain", retrain, 0)
-        self.rho, self.every, self.iterations, self.retrain = float(rho), every, iterations, retrain
+        self.alpha, self.rho, self.every, self.iterations = alpha, float(rho), every, iterations
         self.round = 0
-        self._shares = list(shares)
+        self._rounds: list[Shares] = [alpha]
+        self._between = 0  # steps between two rounds
         self._watch = Watch(self._name)
-        self._taken = 0  # steps of this round
+        self._taken = 0  # steps of this round; below 0 what is left before it
         self._sizes: dict[tuple[int, ...], int] = {}  # connections of each region before the first round
         self._connections: Connections | None = None
+        self._regions: list[tuple[int, ...]]
         self._region: np.ndarray
-        self._keep: np.ndarray
+        self._drop: np.ndarray  # how many go in each region
         self._Z: np.ndarray
         self._U: np.ndarray
 
     @property
     def pruned(self) -> bool:
         """Whether the last round is over."""
-        return self.round == len(self._shares)
+        return self.round == len(self._rounds)
 
     @property
     def gap(self) -> float:
@@ -117,7 +111,7 @@ class ADMM(Recipe):
 
     @property
     def _retraining(self) -> bool:
-        return self.pruned or (self._taken < 0)
+        return self.pruned or self._taken < 0
 
     def before_backward(self, net: Network, step: int) -> None:
         """Take the first projection, at the first step of a round."""
@@ -166,8 +160,9 @@ class ADMM(Recipe):
     def _begin(self, net: Network) -> None:
         connections = loose_connections(net, self._name)
         regions, number = connections.regions()
-        sizes = dict(zip(map(tuple, regions.tolist()), np.bincount(number, minlength=len(regions)), strict=True))
-        for share in self._shares:
+        counts = np.bincount(number, minlength=len(regions)).tolist()
+        sizes = dict(zip(map(tuple, regions.tolist()), counts, strict=True))
+        for share in self._rounds:
             if isinstance(share, Mapping):
                 missing = [region[:2] for region in sizes if region[:2] not in share]
                 if missing:
@@ -187,11 +182,12 @@ class ADMM(Recipe):
 
     def _project(self, connections: Connections) -> None:
         """Z of a new round, and U zero."""
-        share, present = self._shares[self.round], np.bincount(self._region, minlength=len(self._regions))
-        kept = [
-            round((share[region[:2]] if isinstance(share, Mapping) else share) * int(self._sizes[region]))
-            for region in self._regions
-        ]
+        share, present = self._rounds[self.round], np.bincount(self._region, minlength=len(self._regions))
+        kept = []
+        for region in self._regions:
+            source, target, _ = region
+            here = share[source, target] if isinstance(share, Mapping) else share
+            kept.append(round(here * self._sizes[region]))
         self._drop = np.maximum(present - np.array(kept, np.int64), 0)
         weight = connections.weight
         self._Z, self._U = self._projection(weight), np.zeros_like(weight)
@@ -211,8 +207,8 @@ class ADMM(Recipe):
         removed = prune_known(net, connections[~stays], self._name)
         self._see(connections[stays])
         self.round += 1
-        self._taken = -self.retrain
-        if not self.pruned and not self.retrain:
+        self._taken = -self._between
+        if not self.pruned and not self._between:
             self._project(self._begun())
         self._watch.mark(net)
         return removed
@@ -276,8 +272,17 @@ class ProgressiveADMM(ADMM):
     ):
         if not isinstance(alphas, list | tuple) or not alphas:
             raise InvalidValueError(f"alphas is {alphas!r}; give a list with the share that stays after each round.")
-        self._begin_rounds(alphas, rho, every, iterations, retrain)
+        super().__init__(alphas[0], rho, every, iterations)
+        checks.whole("retrain", retrain, 0)
+        for alpha in alphas:
+            _check_shares(alpha)
         for before, after in zip(alphas, alphas[1:], strict=False):
-            if isinstance(before, Real) and isinstance(after, Real) and after > before:
+            if not isinstance(before, Mapping) and not isinstance(after, Mapping) and after > before:
                 raise InvalidValueError(f"alphas rise from {before} to {after}, but what is pruned does not come back.")
-        self.alphas = alphas
+        self.alphas, self.retrain = alphas, retrain
+        self._rounds, self._between = list(alphas), retrain
+
+
+def _check_shares(alpha: Shares) -> None:
+    for share in alpha.values() if isinstance(alpha, Mapping) else [alpha]:
+        checks.fraction("alpha", share)

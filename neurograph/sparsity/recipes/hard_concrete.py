@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -267,7 +266,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def _between(name: str, value: Any, low: float, high: float, closed: bool = False) -> None:
-    number = isinstance(value, Real) and not isinstance(value, bool)
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not number or not (low < value < high or (closed and value == low)):
         above = "" if low == -math.inf else f" {'of at least' if closed else 'above'} {low}"
         below = "" if high == math.inf else f"{' and' if above else ''} below {high}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,10 +32,10 @@ class DynamicNetworkSurgery(Recipe):
         a_k = (1 - margin) * max(mean + c_rate * std, 0)
         b_k = (1 + margin) * max(mean + c_rate * std, 0)
 
-    A connection with ``|w| <= a_k`` is pruned, a pruned one with ``|w| > b_k`` spliced back, and between the two nothing
-    happens. Each pair of homes is operated on at each step with probability ``(1 + gamma * iter) ** -power``, iter
-    being 0 at the first. Pruned weights go on learning (equation 2): ``w <- w - beta * dL/dw``, where the loss is that
-    of the pruned network.
+    A connection with ``|w| <= a_k`` is pruned, a pruned one with ``|w| > b_k`` is spliced back, and between the two
+    nothing happens. Each pair of homes is operated on at each step with probability ``(1 + gamma * iter) ** -power``,
+    iter being 0 at the first. Pruned weights go on learning (equation 2): ``w <- w - beta * dL/dw``, where the loss is
+    that of the pruned network.
 
     The paper multiplies by masks; here what is pruned is removed from the network. Its weights are kept by the recipe,
     outside of the network, and the gradient by a connection that is not there is the product of its source's output and
@@ -62,6 +61,8 @@ class DynamicNetworkSurgery(Recipe):
         on as it is.
     margin : float
         Half of the gap between the thresholds, as a share of them, 0 to 1.
+    weight_decay : float
+        Adds ``weight_decay * w`` to the gradient of the pruned weights, as an optimizer may for the others.
 
     Attributes
     ----------
@@ -95,6 +96,7 @@ class DynamicNetworkSurgery(Recipe):
         *,
         stop: int | None = None,
         margin: float = 0.1,
+        weight_decay: float = 0.0,
     ):
         if not callable(beta):
             _number("beta", beta, 0)
@@ -102,11 +104,12 @@ class DynamicNetworkSurgery(Recipe):
             _number("c_rate", rate, -math.inf)
         _number("gamma", gamma, 0)
         _number("power", power, 0)
+        _number("weight_decay", weight_decay, 0)
         checks.fraction("margin", margin)
         if stop is not None:
             checks.whole("stop", stop, 0)
         self.beta, self.c_rate, self.gamma, self.power = beta, c_rate, float(gamma), float(power)
-        self.stop, self.margin = stop, float(margin)
+        self.stop, self.margin, self.weight_decay = stop, float(margin), float(weight_decay)
         self.thresholds: dict[tuple[int, int], tuple[float, float]] = {}
         self._watch = Watch("DynamicNetworkSurgery")
         self._connections: Connections | None = None
@@ -153,6 +156,8 @@ class DynamicNetworkSurgery(Recipe):
             if target not in errors:
                 errors[target] = region.targets.error
             gradient = gradients_at(outputs[source], errors[target], region.place)
+            if self.weight_decay:
+                gradient += region.weight.dtype.type(self.weight_decay) * region.weight
             region.weight -= region.weight.dtype.type(beta) * gradient
 
     def step(self, net: Network, step: int) -> Rewired:
@@ -287,6 +292,6 @@ class _Region:
 
 
 def _number(name: str, value: Any, lowest: float) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool) or not lowest <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not lowest <= value < math.inf:
         at_least = "" if lowest == -math.inf else f", {lowest} or more"
         raise InvalidValueError(f"{name} is {value!r}; give a finite number{at_least}.")
