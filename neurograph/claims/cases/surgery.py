@@ -16,9 +16,9 @@ ABOUT = "dynamic network surgery: LeNet-300-100 with at most 1.8% of its connect
 SIZES = [784, 300, 100, 10]
 BATCH, RATE, MOMENTUM, WEIGHT_DECAY = 128, 0.05, 0.9, 3e-4
 # Epochs of training before surgery, and in all; surgery ends where the learning rate begins to fall.
-BEFORE, SURGERY, ALL = 5, 20, 30
+BEFORE, SURGERY, ALL = 5, 20, 24
 # For each pair of layers, in standard deviations above the mean; the last layer keeps more, as in the paper.
-C_RATE = {(0, 1): 3.2, (1, 2): 3.0, (2, 3): 1.4}
+C_RATE = {(0, 1): 4.5, (1, 2): 3.8, (2, 3): 1.5}
 GAMMA, POWER = 1e-4, 1.0
 
 
