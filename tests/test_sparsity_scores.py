@@ -388,3 +388,61 @@ def test_weights_of_the_chain():
     score = np.round(ng.sparsity.synflow(net), 12)
     assert ng.sparsity.prune_lowest(net, score, count=3) == 3
     assert not {(4, 5), (2, 5), (0, 2)} & pairs(net)
+
+
+# -- every score in every scope ----------------------------------------------------------------------------------------
+
+
+def naive_choice(net, scores, fraction, scope, block=3):
+    """(source, target) of what goes, by sorting with Python: the lowest of every region, the oldest of equal ones."""
+    home = {int(id): (number, place) for number, group in enumerate(net.homes) for place, id in enumerate(group.ids)}
+    rows = []
+    for score, connection in zip(scores.tolist(), net.connections, strict=True):
+        source, target = connection.source.id, connection.target.id
+        (from_home, row), (to_home, column) = home[source], home[target]
+        region = {
+            "global": 0,
+            "local": (from_home, to_home),
+            "neuron": target,
+            "block": (from_home, to_home, row // block, column // block),
+        }[scope]
+        rows.append((region, score, connection.id, (source, target)))
+    regions = sorted({region for region, *_ in rows})
+    if scope == "block":
+        total = {region: sum(score for r, score, *_ in rows if r == region) for region in regions}
+        gone = sorted(regions, key=lambda region: (total[region], region))[: round(fraction * len(regions))]
+        return {pair for region, _, _, pair in rows if region in gone}
+    chosen = set()
+    for region in regions:
+        members = sorted(row for row in rows if row[0] == region)
+        chosen |= {pair for *_, pair in members[: round(fraction * len(members))]}
+    return chosen
+
+
+def scorers(X, y):
+    """Every way to score the connections of a network, as a function of it that returns the scores by id."""
+    named = {
+        name: lambda net, name=name: ng.sparsity.SCORES[name](net.connections, net.rng)
+        for name in ("magnitude", "gradient", "saliency", "age")
+    }
+    return named | {
+        "snip": lambda net: ng.sparsity.snip(net, X, y),
+        "grasp": lambda net: ng.sparsity.grasp(net, X, y),
+        "synflow": ng.sparsity.synflow,
+        "fisher": lambda net: ng.sparsity.fisher(net, X, y, batch_size=8),
+        "taylor": lambda net: ng.sparsity.taylor(net, X, y),
+    }
+
+
+@pytest.mark.filterwarnings("ignore::neurograph.EmptyLayerWarning")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scope", ng.sparsity.SCOPES)
+@pytest.mark.parametrize("name", sorted(scorers(None, None)))
+def test_every_score_in_every_scope(kind, scope, name):
+    net, (X, y) = network(kind), batch()
+    net.backward(X, y, "cross_entropy")
+    scores = np.asarray(scorers(X, y)[name](net), float)
+    expected, before = naive_choice(net, scores, 0.3, scope), pairs(net)
+    score = name if name in ng.sparsity.SCORES else scores
+    ng.sparsity.prune_lowest(net, score, 0.3, scope, block=3, allow_disconnected=True)
+    assert before - pairs(net) == expected
