@@ -42,13 +42,13 @@ def pairs(net):
 
 
 def everything(net):
-    """All that an edit or a refused call could change: wiring, values, optimizer state, counters."""
+    """All that an edit or a refused call could change: wiring, values, optimizer state, counters, random state."""
     conns, neurons = net.connections, net.neurons
     state = {name: conns.state(name).tolist() for name in conns.states}
     of_biases = {name: neurons.state(name).tolist() for name in neurons.states}
     return (
         conns.id.tolist(), conns.source.tolist(), conns.target.tolist(), conns.weight.tolist(), neurons.ids.tolist(),
-        neurons.bias.tolist(), state, of_biases, dict(net.counters),
+        neurons.bias.tolist(), state, of_biases, dict(net.counters), net.rng.bit_generator.state,
     )  # fmt: skip
 
 
