@@ -6,6 +6,7 @@ scopes in which counts are taken, `rewire` prune and grow at a constant number o
 step asks of a method, `recipes` ready methods.
 """
 
+from .blocks import block_order
 from .prune import SCOPES, prune_lowest
 from .recipe import Recipe, Watch
 from .recipes import SET, GradualMagnitude
@@ -22,5 +23,6 @@ __all__ = [
     "Rewire",
     "Rewired",
     "Watch",
+    "block_order",
     "prune_lowest",
 ]
