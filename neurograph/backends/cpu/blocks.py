@@ -172,9 +172,8 @@ class Blocks:
 
     @property
     def run_most(self) -> bool:
-        """Whether most connections are in blocks or tiles."""
-        inside = sum(block.count for block in self.found) + (self.tiles.connections if self.tiles else 0)
-        return 2 * inside > len(self.plan.graph.connections)
+        """Whether most connections are in dense blocks, which BLAS runs."""
+        return 2 * sum(block.count for block in self.found) > len(self.plan.graph.connections)
 
     def tiles_into(self, generation: int, cluster: int) -> list[Segment]:
         """Where tiles lead to neurons of a generation that are in a cluster of targets of dense blocks, or in none."""
