@@ -248,4 +248,3 @@ def _counts(region: np.ndarray, fraction: float, count: int | None) -> np.ndarra
 
 def _count(size: int, fraction: float, count: int | None) -> int:
     return round(float(fraction) * size) if count is None else min(count, size)
-

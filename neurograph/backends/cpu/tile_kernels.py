@@ -4,11 +4,11 @@ The row loops read one row of activations for each connection, mostly from the s
 A tile's rows serve all its connections, so here the sums of several neurons stay in registers together, and each vector
 that is loaded feeds a multiply-add for every one of them.
 
-Neurons are in *groups* of up to K neighbours: ``members[first[g]:first[g + 1]]``. A tile joins a group of sources with a
-group of targets. The connection slots of tile t are ``slots[base[t] + i * K + j]``, source i and target j; weights and
-gradients stay where they are, in the columns of the connections. Tiles are listed by their target, for the forward pass,
-and by their source, for the backward pass. Each group belongs to one thread, and every sum has a fixed order, so results
-do not depend on the number of threads.
+Neurons are in *groups* of up to K neighbours: ``members[first[g]:first[g + 1]]``. A tile joins a group of sources with
+a group of targets. The connection slots of tile t are ``slots[base[t] + i * K + j]``, source i and target j; weights
+and gradients stay where they are, in the columns of the connections. Tiles are listed by their target, for the forward
+pass, and by their source, for the backward pass. Each group belongs to one thread, and every sum has a fixed order, so
+results do not depend on the number of threads.
 
 Everything compiled lives in this one file, the few vector instructions included: numba's disk cache does not notice
 changes elsewhere.
@@ -35,7 +35,7 @@ parallel_jit = partial(jit, parallel=True)
 TOGETHER = 4
 VECTORS = 4 if REGISTER_BYTES == 64 else 2
 ROWS, COLUMNS = (4, 4) if REGISTER_BYTES == 64 else (2, 4)
-CACHE_LINE = 64  # bytes
+AHEAD = 32  # neurons, a whole number of tiles, for which cells and weights are asked of the memory before
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
@@ -98,10 +98,10 @@ class _Emit:
         )
         self.builder.call(function, [self.builder.bitcast(pointer, byte), *(ir.Constant(I32, i) for i in (0, 3, 1))])
 
-    def later(self, t, t1, ahead):
-        """Tile ``t + ahead``, or the last."""
-        last = self.builder.sub(t1, self.number(1))
-        later = self.builder.add(t, self.number(ahead))
+    def later(self, t, ahead, count):
+        """Tile ``t + ahead``, or the last of all ``count``."""
+        last = self.builder.sub(count, self.number(1))
+        later = self.builder.add(t, ahead)
         return self.builder.select(self.builder.icmp_signed("<", later, last), later, last)
 
     def fma(self, a, b, c):
@@ -203,29 +203,30 @@ def _accumulate_of(count):
     @intrinsic
     def accumulate(
         typing, weight, slots, inner, across, offset, members, first, far, base, t0, t1, panels, panel, lane, out,
-        start, stride, rows, own, add,
+        start, stride, rows, own, add, ahead,
     ):  # fmt: skip
         whole = types.int64
         signature = types.void(
             weight, slots, whole, whole, whole, members, first, far, base, whole, whole, panels, whole, whole, out,
-            whole, whole, rows, whole, types.boolean,
+            whole, whole, rows, whole, types.boolean, whole,
         )  # fmt: skip
 
         def codegen(context, builder, signature, arguments):
             (
                 weight, slots, inner, across, offset, members, first, far, base, t0, t1, panels, panel, lane, out,
-                start, stride, rows, own, add,
+                start, stride, rows, own, add, ahead,
             ) = arguments  # fmt: skip
             kinds = signature.args
             emit = _Emit(context, builder, kinds[11].dtype)
             weight, slots = emit.data(kinds[0], weight), emit.data(kinds[1], slots)
+            count_of_tiles = context.make_array(kinds[7])(context, builder, far).nitems
             members, first, far, base = (emit.data(kinds[i], arguments[i]) for i in range(5, 9))
             origin, lanes = emit.panel(kinds[11], panels, panel, lane)
             out, rows = emit.data(kinds[14], out), emit.data(kinds[17], rows)
             by_target = builder.icmp_signed(">", inner, across)
 
             def ahead_of(i):
-                """Which of a tile's cells to ask for before the i-th neuron: all that these members need, in the end."""
+                """Which of a tile's cells to ask for at the i-th neuron: in the end all that these members need."""
                 r = builder.and_(i, emit.number(TOGETHER - 1))
                 by_source = builder.add(builder.mul(r, across), builder.sub(i, r))
                 return builder.add(offset, builder.select(by_target, builder.mul(i, inner), by_source))
@@ -243,7 +244,8 @@ def _accumulate_of(count):
             begin = emit.whole(first, group)
             behind = emit.whole(first, builder.add(group, emit.number(1)))
             coming, after = (
-                builder.gep(slots, [emit.whole(base, emit.later(t, t1, ahead))]) for ahead in (1, 2)
+                builder.gep(slots, [emit.whole(base, emit.later(t, distance, count_of_tiles))])
+                for distance in (ahead, builder.add(ahead, ahead))
             )  # fmt: skip
             cells = builder.gep(slots, [builder.add(emit.whole(base, t), offset)])
             i, carried, close = emit.loop(emit.number(0), builder.sub(behind, begin), 1, outer)
@@ -270,7 +272,7 @@ def _accumulate_of(count):
 def _accumulate_twin_of(count):
     def accumulate(
         weight, slots, inner, across, offset, members, first, far, base, t0, t1, panels, panel, lane, out, start,
-        stride, rows, own, add,
+        stride, rows, own, add, ahead,
     ):  # fmt: skip
         width = VECTORS * REGISTER_BYTES // panels.itemsize
         for r in range(count):
@@ -287,7 +289,7 @@ def _accumulate_twin_of(count):
 
 
 def _products_of(rows, columns):
-    """Gradients of the connections of ``rows`` sources and ``columns`` targets of a tile: dot products over the lanes."""
+    """Gradients of the connections of ``rows`` sources and ``columns`` targets of a tile: dot products over lanes."""
 
     @intrinsic
     def products(typing, grad, slots, at, side, acts, delta, members, source, target, add):
@@ -380,6 +382,7 @@ def _add_up(tiles, lo, hi, by_target, weight, panels, panel, out, start, stride,
     """The sums of some groups in one panel; a part of each row after the other, so that the parts stay in cache."""
     inner, across = (tiles.side, np.int64(1)) if by_target else (np.int64(1), tiles.side)
     width, lanes = np.int64(VECTORS * REGISTER_BYTES // panels.itemsize), np.int64(panels.shape[2])
+    ahead = max(np.int64(1), AHEAD // tiles.side)
     for lane in range(np.int64(0), lanes, width):
         for g in range(lo, hi):
             a, end = tiles.first[g], tiles.first[g + 1]
@@ -389,12 +392,14 @@ def _add_up(tiles, lo, hi, by_target, weight, panels, panel, out, start, stride,
                     accumulate_several(
                         weight, tiles.slots, inner, across, r * across, tiles.members, tiles.first, tiles.far,
                         tiles.base, t0, t1, panels, panel, lane, out, start + lane, stride, rows, a + r, add,
+                        ahead,
                     )  # fmt: skip
                     r += TOGETHER
                 else:
                     accumulate_one(
                         weight, tiles.slots, inner, across, r * across, tiles.members, tiles.first, tiles.far,
                         tiles.base, t0, t1, panels, panel, lane, out, start + lane, stride, rows, a + r, add,
+                        ahead,
                     )  # fmt: skip
                     r += 1
 
@@ -521,9 +526,8 @@ def find(
             cluster = source_cluster[r]
             for e in range(start[r], start[r] + length[r]):
                 target = other[e]
-                if block_at.shape[0] > 0 and cluster >= 0 and target_cluster[target] >= 0:
-                    if block_at[cluster, target_cluster[target]] >= 0:
-                        continue
+                if cluster >= 0 and target_cluster[target] >= 0 and block_at[cluster, target_cluster[target]] >= 0:
+                    continue
                 seen += 1
                 h = group[target]
                 if h >= 0 and is_target[h]:
@@ -561,11 +565,11 @@ def fill(groups, begin, far, base, side, members, first, group, start, length, o
         for k in range(first[g], first[g + 1]):
             r = members[k]
             for e in range(start[r], start[r] + length[r]):
-                h = group[other[e]]
-                if h >= 0 and tile_of[h] >= 0:
-                    t = tile_of[h]
-                    slots[base[t] + (k - first[g]) * side + position[other[e]]] = slot[e]
-                    found[t - begin[g]] += 1
+                of = group[other[e]]
+                if of >= 0 and tile_of[of] >= 0:
+                    tile = tile_of[of]
+                    slots[base[tile] + (k - first[g]) * side + position[other[e]]] = slot[e]
+                    found[tile - begin[g]] += 1
         for t in range(begin[g], begin[g + 1]):
             h = np.int64(far[t])
             tile_of[h] = -1
