@@ -555,9 +555,9 @@ def fill(groups, begin, far, base, side, members, first, group, start, length, o
     """
     broken, n_groups = 0, first.shape[0] - 1
     tile_of, position = np.full(n_groups, -1, np.int64), np.empty(group.shape[0], np.int32)
-    for h in range(n_groups):
-        for k in range(first[h], first[h + 1]):
-            position[members[k]] = k - first[h]
+    for each in range(n_groups):
+        for k in range(first[each], first[each + 1]):
+            position[members[k]] = k - first[each]
     for g in groups:
         for t in range(begin[g], begin[g + 1]):
             tile_of[far[t]] = t
