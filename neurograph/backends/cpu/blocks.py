@@ -418,6 +418,8 @@ class Blocks:
             by_source, by_target = (group, *self.tiles.out_of[:2]), (group, *self.tiles.into[:2])
         self.outgoing.write(sources, graph.outgoing.rows, False, self._where, by_source)
         self.incoming.write(targets, graph.incoming.rows, True, self._where, by_target)
+        if self.tiles:
+            self.tiles.tell_finished(self.incoming.length)
 
     def _place(self, block: Block) -> None:
         """Find out whether a block is a matrix in the column as it stands."""

@@ -203,18 +203,18 @@ def _accumulate_of(count):
     @intrinsic
     def accumulate(
         typing, weight, slots, inner, across, offset, members, first, far, base, t0, t1, panels, panel, lane, out,
-        start, stride, rows, own, add, ahead,
+        start, stride, rows, seeds, floors, own, add, ahead,
     ):  # fmt: skip
         whole = types.int64
         signature = types.void(
             weight, slots, whole, whole, whole, members, first, far, base, whole, whole, panels, whole, whole, out,
-            whole, whole, rows, whole, types.boolean, whole,
+            whole, whole, rows, seeds, floors, whole, types.boolean, whole,
         )  # fmt: skip
 
         def codegen(context, builder, signature, arguments):
             (
                 weight, slots, inner, across, offset, members, first, far, base, t0, t1, panels, panel, lane, out,
-                start, stride, rows, own, add, ahead,
+                start, stride, rows, seeds, floors, own, add, ahead,
             ) = arguments  # fmt: skip
             kinds = signature.args
             emit = _Emit(context, builder, kinds[11].dtype)
@@ -223,6 +223,11 @@ def _accumulate_of(count):
             members, first, far, base = (emit.data(kinds[i], arguments[i]) for i in range(5, 9))
             origin, lanes = emit.panel(kinds[11], panels, panel, lane)
             out, rows = emit.data(kinds[14], out), emit.data(kinds[17], rows)
+            first_sums, floors = (
+                [emit.splat(emit.whole(emit.data(kinds[i], arguments[i]), builder.add(own, emit.number(r))))
+                 for r in range(count)]
+                for i in (18, 19)
+            )  # fmt: skip
             by_target = builder.icmp_signed(">", inner, across)
 
             def ahead_of(i):
@@ -236,10 +241,10 @@ def _accumulate_of(count):
             for r in range(count):
                 row = emit.index(rows, builder.add(own, emit.number(r)))
                 ends.append(builder.gep(out, [builder.add(start, builder.mul(row, stride))]))
-            seeds = [
-                builder.select(add, emit.load(end, v), emit.zero) for end in ends for v in range(VECTORS)
+            begun = [
+                builder.select(add, emit.load(ends[r], v), first_sums[r]) for r in range(count) for v in range(VECTORS)
             ]  # fmt: skip
-            t, outer, close_tiles = emit.loop(t0, t1, 1, seeds)
+            t, outer, close_tiles = emit.loop(t0, t1, 1, begun)
             group = emit.index(far, t)
             begin = emit.whole(first, group)
             behind = emit.whole(first, builder.add(group, emit.number(1)))
@@ -261,7 +266,9 @@ def _accumulate_of(count):
             totals = close_tiles(close(sums))
             for r, end in enumerate(ends):
                 for v in range(VECTORS):
-                    emit.store(totals[r * VECTORS + v], end, v)
+                    total = totals[r * VECTORS + v]  # comparing this way round, NaN stays NaN
+                    below = builder.fcmp_ordered("<", total, floors[r])
+                    emit.store(builder.select(below, floors[r], total), end, v)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -272,18 +279,19 @@ def _accumulate_of(count):
 def _accumulate_twin_of(count):
     def accumulate(
         weight, slots, inner, across, offset, members, first, far, base, t0, t1, panels, panel, lane, out, start,
-        stride, rows, own, add, ahead,
+        stride, rows, seeds, floors, own, add, ahead,
     ):  # fmt: skip
         width = VECTORS * REGISTER_BYTES // panels.itemsize
         for r in range(count):
             at = start + rows[own + r] * stride
             if not add:
-                out[at : at + width] = 0
+                out[at : at + width] = seeds[own + r]
             for t in range(t0, t1):
                 neurons = members[first[far[t]] : first[far[t] + 1]]
                 for i, neuron in enumerate(neurons):
                     w = weight[slots[base[t] + offset + i * inner + r * across]]
                     out[at : at + width] += w * panels[panel, neuron, lane : lane + width]
+            out[at : at + width] = np.maximum(out[at : at + width], floors[own + r])
 
     return accumulate
 
@@ -378,7 +386,7 @@ def _cut(work, lo, hi, share, shares):
 
 
 @jit
-def _add_up(tiles, lo, hi, by_target, weight, panels, panel, out, start, stride, rows, add):
+def _add_up(tiles, lo, hi, by_target, weight, panels, panel, out, start, stride, rows, seeds, floors, add):
     """The sums of some groups in one panel; a part of each row after the other, so that the parts stay in cache."""
     inner, across = (tiles.side, np.int64(1)) if by_target else (np.int64(1), tiles.side)
     width, lanes = np.int64(VECTORS * REGISTER_BYTES // panels.itemsize), np.int64(panels.shape[2])
@@ -391,77 +399,84 @@ def _add_up(tiles, lo, hi, by_target, weight, panels, panel, out, start, stride,
                 if a + r + TOGETHER <= end:
                     accumulate_several(
                         weight, tiles.slots, inner, across, r * across, tiles.members, tiles.first, tiles.far,
-                        tiles.base, t0, t1, panels, panel, lane, out, start + lane, stride, rows, a + r, add,
-                        ahead,
+                        tiles.base, t0, t1, panels, panel, lane, out, start + lane, stride, rows, seeds, floors,
+                        a + r, add, ahead,
                     )  # fmt: skip
                     r += TOGETHER
                 else:
                     accumulate_one(
                         weight, tiles.slots, inner, across, r * across, tiles.members, tiles.first, tiles.far,
-                        tiles.base, t0, t1, panels, panel, lane, out, start + lane, stride, rows, a + r, add,
-                        ahead,
+                        tiles.base, t0, t1, panels, panel, lane, out, start + lane, stride, rows, seeds, floors,
+                        a + r, add, ahead,
                     )  # fmt: skip
                     r += 1
 
 
 @jit
-def _sums_of_share(tiles, lo, hi, weight, acts, together, sums, count, rows, add):
+def _sums_of_share(tiles, lo, hi, weight, acts, together, sums, count, rows, seeds, floors, add):
     panels, lanes = np.int64(acts.shape[0]), np.int64(acts.shape[2])
     for panel in range(panels):
         first = panel // together * together
         start = first * lanes * count + (panel - first) * lanes
         stride = min(together, panels - first) * lanes
-        _add_up(tiles, lo, hi, True, weight, acts, panel, sums, start, stride, rows, add)
+        _add_up(tiles, lo, hi, True, weight, acts, panel, sums, start, stride, rows, seeds, floors, add)
 
 
 @parallel_jit
-def _sums_of_shares(shares, tiles, lo, hi, weight, acts, together, sums, count, rows, add):
+def _sums_of_shares(shares, tiles, lo, hi, weight, acts, together, sums, count, rows, seeds, floors, add):
     for i in numba.prange(shares):
         share = np.int64(i)
         a, b = _cut(tiles.begin, lo, hi, share, shares), _cut(tiles.begin, lo, hi, share + 1, shares)
-        _sums_of_share(tiles, a, b, weight, acts, together, sums, count, rows, add)
+        _sums_of_share(tiles, a, b, weight, acts, together, sums, count, rows, seeds, floors, add)
 
 
 @jit
 def forward(
-    threads, lo, hi, slots, side, members, first, begin, far, base, weight, acts, together, sums, count, rows, add
+    threads, lo, hi, slots, side, members, first, begin, far, base, weight, acts, together, sums, count, rows, seeds,
+    floors, add,
 ):  # fmt: skip
     """What groups ``lo`` to ``hi`` get from their tiles, written to ``sums`` or added.
 
     The sums of ``together`` panels stand side by side, ``sums[panels, i, lane]`` of ``count`` neurons; ``rows`` says
-    which i each member has, -1 in a group that is passed over.
+    which i each member has, -1 in a group that is passed over. What is not added to begins with the ``seeds`` of the
+    members, and no sum ends below their ``floors``: a bias and a ReLU.
     """
     tiles = Listed(slots, side, members, first, begin, far, base)
     if threads == 1:
-        _sums_of_share(tiles, lo, hi, weight, acts, together, sums, count, rows, add)
+        _sums_of_share(tiles, lo, hi, weight, acts, together, sums, count, rows, seeds, floors, add)
     else:
-        _sums_of_shares(threads, tiles, lo, hi, weight, acts, together, sums, count, rows, add)
+        _sums_of_shares(threads, tiles, lo, hi, weight, acts, together, sums, count, rows, seeds, floors, add)
 
 
 @jit
-def _deltas_of_share(tiles, lo, hi, weight, delta, rows, add):
+def _deltas_of_share(tiles, lo, hi, weight, delta, rows, seeds, floors, add):
     lanes = np.int64(delta.shape[2])
     size, out = np.int64(delta.shape[1]) * lanes, delta.reshape(delta.size)
     for panel in range(np.int64(delta.shape[0])):
-        _add_up(tiles, lo, hi, False, weight, delta, panel, out, panel * size, lanes, rows, add)
+        _add_up(tiles, lo, hi, False, weight, delta, panel, out, panel * size, lanes, rows, seeds, floors, add)
 
 
 @parallel_jit
-def _deltas_of_shares(shares, tiles, lo, hi, weight, delta, rows, add):
+def _deltas_of_shares(shares, tiles, lo, hi, weight, delta, rows, seeds, floors, add):
     for i in numba.prange(shares):
         share = np.int64(i)
         a, b = _cut(tiles.begin, lo, hi, share, shares), _cut(tiles.begin, lo, hi, share + 1, shares)
-        _deltas_of_share(tiles, a, b, weight, delta, rows, add)
+        _deltas_of_share(tiles, a, b, weight, delta, rows, seeds, floors, add)
 
 
 @jit
-def backward_delta(threads, lo, hi, slots, side, members, first, begin, far, base, weight, delta, rows, add):
-    """What groups ``lo`` to ``hi`` get back from their targets' deltas, written to their rows of ``delta`` or added."""
+def backward_delta(
+    threads, lo, hi, slots, side, members, first, begin, far, base, weight, delta, rows, seeds, floors, add
+):  # fmt: skip
+    """What groups ``lo`` to ``hi`` get back from their targets' deltas, written to their rows of ``delta`` or added.
+
+    Arguments as of `forward`, with nothing to begin with and no floor.
+    """
     tiles = Listed(slots, side, members, first, begin, far, base)
     if threads == 1:
-        _deltas_of_share(tiles, lo, hi, weight, delta, rows, add)
+        _deltas_of_share(tiles, lo, hi, weight, delta, rows, seeds, floors, add)
     else:
-        _deltas_of_shares(threads, tiles, lo, hi, weight, delta, rows, add)
+        _deltas_of_shares(threads, tiles, lo, hi, weight, delta, rows, seeds, floors, add)
 
 
 # -- gradients ---------------------------------------------------------------------------------------------------------

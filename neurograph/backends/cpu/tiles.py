@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...functions.activations import ACTIVATIONS
 from ...functions.aggregations import AGGREGATIONS
 from ...plan import Plan
 from .buffers import zeros
@@ -25,6 +26,7 @@ GAP = 4096  # cells of tiles to come that there is room for
 BEYOND = 512  # cells behind the last tile that the kernels may look at, when they ask the memory ahead
 
 SUM = AGGREGATIONS["sum"]
+RELU, IDENTITY = (ACTIVATIONS[name].code for name in ("relu", "identity"))
 NOBODY = np.zeros(0, np.int64)
 
 
@@ -38,6 +40,7 @@ class Segment:
     target_cluster: int  # of the dense blocks that lead to them, -1 for none
     sends: bool  # to dense blocks as well
     targets: np.ndarray  # neuron slots of those that get something from tiles
+    others: np.ndarray  # of these, those that are not finished with that: see `Tiles.tell_finished`
     is_source: bool  # whether some of them send to tiles
 
 
@@ -168,8 +171,9 @@ class Tiles:
     def nbytes(self) -> int:
         """Bytes of the lists."""
         lists = (self.slots, *self._by_source, *self._by_target, *self.into[:2], *self.out_of[:2])
-        rows = self.sum_rows, self.delta_rows, self.groups.members, self.groups.first, self.groups.group
-        return sum(a.nbytes for a in (*lists, *rows))
+        rows = (self.sum_rows, self.other_rows, self.finished_rows, self.delta_rows)
+        ends = (self.floors, self.lowest, self.zeros, self.groups.members, self.groups.first, self.groups.group)
+        return sum(a.nbytes for a in (*lists, *rows, *ends))
 
     @property
     def neurons(self) -> tuple[np.ndarray, np.ndarray]:
@@ -190,6 +194,29 @@ class Tiles:
             (generation, s, int(widths[s]), int(widths[t]), int(tiles[i]), int(inside[i]))
             for i, (generation, s, t) in enumerate(found.T.tolist())
         ]
+
+    def tell_finished(self, rest: np.ndarray) -> None:
+        """Which groups are finished with what their tiles give, a bias and at most a ReLU; the others need the rest.
+
+        The sums of those go straight to their rows of activations, ``finished_rows``, those of the others of a segment
+        wait in ``other_rows``.
+        """
+        g, neurons = self.groups, self.plan.graph.neurons
+        code = neurons["activation"][g.members]
+        simple = np.isin(code, (RELU, IDENTITY)) & (rest[g.members] == 0)
+        unfinished = np.unique(np.repeat(np.arange(self.count), g.size)[~simple])
+        finished = self.is_target & (g.into < 0)
+        finished[unfinished] = False
+        members = np.repeat(finished, g.size)
+        self.floors = np.where(members & (code == RELU), 0, -np.inf).astype(self.plan.graph.dtype)
+        self.lowest, self.zeros = np.full_like(self.floors, -np.inf), np.zeros_like(self.floors)
+        self.finished_rows = np.where(members, g.members, -1).astype(np.int32)
+        self.other_rows = np.full(len(members), -1, np.int32)
+        waits = ~members & np.repeat(self.is_target, g.size)
+        for part in self.segments:
+            a, b = g.first[part.lo], g.first[part.hi]
+            part.others = g.members[a:b][waits[a:b]].astype(np.int64)
+            self.other_rows[a:b][waits[a:b]] = np.arange(len(part.others))
 
     # -- keeping them --------------------------------------------------------------------------------------------------
 
@@ -272,6 +299,7 @@ class Tiles:
                     hi,
                     int(g.into[lo]),
                     bool(sends[lo]),
+                    targets,
                     targets,
                     bool(self.is_source[lo:hi].any()),
                 )  # fmt: skip
