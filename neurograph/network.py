@@ -567,7 +567,7 @@ class Network:
         ----------
         neurons : Group, sequence of neurons or ids
             All neurons of one or several homes (a home is what one ``add_...`` call made), those of each in their new
-            order; see `neurograph.sparsity.block_order`. Nothing else depends on it: ids, columns of X and results stay.
+            order; see `neurograph.sparsity.block_order`. Nothing else depends on it: ids and columns of X stay.
 
         Raises
         ------

@@ -31,7 +31,11 @@ def blocky(sizes=(96, 80, 75, 10), side=8, density=0.25, seed=0, dtype="float64"
     """A layered network of whole squares."""
     rng = np.random.default_rng(seed)
     net = ng.Network(seed=seed, dtype=dtype)
-    homes = [net.add_inputs(sizes[0]), *(net.add_neurons(n, **columns) for n in sizes[1:-1]), net.add_outputs(sizes[-1])]
+    homes = [
+        net.add_inputs(sizes[0]),
+        *(net.add_neurons(n, **columns) for n in sizes[1:-1]),
+        net.add_outputs(sizes[-1]),
+    ]
     for sources, targets in zip(homes, homes[1:], strict=False):
         squares(net, sources, targets, side, density, rng)
     return net
@@ -85,9 +89,14 @@ def assert_each_runs_once(net):
         seen.append(np.sort(np.concatenate([*inside, np.zeros(0, int)])))
     np.testing.assert_array_equal(*seen)
     assert len(np.unique(seen[0])) == len(seen[0]) == blocks.tiles.connections
-    for rest, end, has in ((blocks.incoming, "target", blocks.has_sources), (blocks.outgoing, "source", blocks.has_targets)):
+    for rest, end, has in (
+        (blocks.incoming, "target", blocks.has_sources),
+        (blocks.outgoing, "source", blocks.has_targets),
+    ):
         rows = np.flatnonzero(has)
-        left = np.concatenate([rest.slot[rest.start[r] : rest.start[r] + rest.length[r]] for r in rows] or [seen[0][:0]])
+        left = np.concatenate(
+            [rest.slot[rest.start[r] : rest.start[r] + rest.length[r]] for r in rows] or [seen[0][:0]]
+        )
         live = graph.connections.live()
         expected = np.setdiff1d(live[has[graph.connections[end][live]]], seen[0])
         if not blocks.found:  # what a dense block runs is in neither
@@ -212,10 +221,8 @@ def test_many_edits_turn_it_sparse_and_pruning_makes_blocks_again():
     assert found(net) is not None and found(net).side == 8
 
 
-EDITS = st.lists(
-    st.tuples(st.sampled_from(["remove one", "remove some", "grow", "restore", "neuron", "square", "batch"]), st.integers(0, 10**6)),
-    min_size=1, max_size=6,
-)  # fmt: skip
+KINDS = "remove one", "remove some", "grow", "restore", "neuron", "square", "batch"
+EDITS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 10**6)), min_size=1, max_size=6)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

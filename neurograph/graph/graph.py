@@ -161,7 +161,10 @@ class Graph:
         home = self.neurons["home"][slots]
         by_home = np.argsort(home, kind="stable")
         sizes = np.bincount(home)
-        ids, places = self.neurons["id"][slots[by_home]], np.arange(len(slots)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        ids, places = (
+            self.neurons["id"][slots[by_home]],
+            np.arange(len(slots)) - np.repeat(np.cumsum(sizes) - sizes, sizes),
+        )
         kept = ~np.isin(self.ordered[0], ids)
         self.ordered = np.concatenate([self.ordered[:, kept], np.stack([ids, places])], axis=1)
         self.version += 1

@@ -11,6 +11,7 @@ training step asks of a method, `recipes` ready methods.
 from .absent import pair_gradients
 from .accumulated import Fisher, Movement, Taylor, fisher, taylor
 from .before_training import grasp, prune_before_training, snip, synflow
+from .blocks import block_order
 from .checkpoint import Checkpoint
 from .densities import densities, erdos_renyi, erk, prune_to, uniform
 from .growth import Gradient, Grower, Momentum, Random
@@ -22,6 +23,7 @@ from .recipe import Recipe, Watch
 from .recipes import ADMM, DeepR, DropBack, DynamicNetworkSurgery, GradualMagnitude, HardConcrete, LotteryTickets, ProgressiveADMM, RigL, Round, SET, Sleep, SparseMomentum, WeightElimination
 from .rewire import GROWERS, Rewire, Rewired
 from .scores import SCORES
+
 
 from ..distillation import Distillation
 
@@ -59,6 +61,7 @@ __all__ = [
     "Taylor",
     "Watch",
     "WeightElimination",
+    "block_order",
     "densities",
     "erdos_renyi",
     "erk",

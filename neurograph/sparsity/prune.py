@@ -280,4 +280,3 @@ def _counts(region: np.ndarray, fraction: float | list[float], count: int | None
 
 def _count(size: int, fraction: float, count: int | None) -> int:
     return round(float(fraction) * size) if count is None else min(count, size)
-

@@ -44,8 +44,9 @@ def forward(
         if len(plain.rows):
             run_rows(plain.rows, plain.offsets, plain.incoming_work)
         for part in blocks.tiles_into(generation, -1):
-            _tiles_forward(blocks, part, graph, threads, acts, sums, together, len(part.targets), False)
-            finish(part.targets)
+            _tiles_forward(blocks, part, graph, threads, acts, sums, together, keep_z)
+            if len(left := part.targets if keep_z else part.others):
+                finish(left)
         for group in blocks.groups.get(generation, ()):
             for number, block in enumerate(group):
                 weight, base, by_source = _weights(blocks, block, run, threads)
@@ -54,22 +55,46 @@ def forward(
                     block.holes, number > 0, side_by_side, sums,
                 )  # fmt: skip
             for part in blocks.tiles_into(generation, group[0].target_cluster):
-                _tiles_forward(blocks, part, graph, threads, acts, sums, together, len(group[0].targets), True)
+                _tiles_added(blocks, part, graph, threads, acts, sums, together, len(group[0].targets))
             finish(group[0].targets)
 
 
 def _tiles_forward(
     blocks: Blocks, part: Segment, graph: Any, threads: int, acts: np.ndarray, sums: np.ndarray, together: int,
-    count: int, add: bool,
+    keep_z: bool,
 ) -> None:  # fmt: skip
-    """What the targets of a segment get from tiles, to the sums of ``count`` neurons."""
+    """Compute the targets of a segment that are finished with that, and the sums of all others."""
+    from . import tile_kernels
+
+    tiles = blocks.tiles
+    assert tiles is not None
+    weight, lists = graph.connections["weight"], tiles.by_target
+    if not keep_z and len(part.others) < len(part.targets):
+        bias = graph.neurons["bias"][tiles.groups.members]
+        tile_kernels.forward(
+            threads, part.lo, part.hi, *lists, weight, acts, 1, acts.reshape(-1), acts.shape[1], tiles.finished_rows,
+            bias, tiles.floors, False,
+        )  # fmt: skip
+    rows, targets = (tiles.sum_rows, part.targets) if keep_z else (tiles.other_rows, part.others)
+    if len(targets):
+        tile_kernels.forward(
+            threads, part.lo, part.hi, *lists, weight, acts, together, sums, len(targets), rows, tiles.zeros,
+            tiles.lowest, False,
+        )  # fmt: skip
+
+
+def _tiles_added(
+    blocks: Blocks, part: Segment, graph: Any, threads: int, acts: np.ndarray, sums: np.ndarray, together: int,
+    count: int,
+) -> None:  # fmt: skip
+    """Add what the targets of a segment get from tiles to the sums of ``count`` neurons, which dense blocks began."""
     from . import tile_kernels
 
     tiles = blocks.tiles
     assert tiles is not None
     tile_kernels.forward(
         threads, part.lo, part.hi, *tiles.by_target, graph.connections["weight"], acts, together, sums, count,
-        tiles.sum_rows, add,
+        tiles.sum_rows, tiles.zeros, tiles.lowest, True,
     )  # fmt: skip
 
 
@@ -131,8 +156,9 @@ def _tiles_delta(blocks: Blocks, part: Segment, graph: Any, threads: int, delta:
     tiles = blocks.tiles
     assert tiles is not None
     tile_kernels.backward_delta(
-        threads, part.lo, part.hi, *tiles.by_source, graph.connections["weight"], delta, tiles.delta_rows, part.sends
-    )
+        threads, part.lo, part.hi, *tiles.by_source, graph.connections["weight"], delta, tiles.delta_rows, tiles.zeros,
+        tiles.lowest, part.sends,
+    )  # fmt: skip
 
 
 def _tiles_grad(blocks: Blocks, graph: Any, threads: int, add: bool, acts: np.ndarray, delta: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Dense blocks and tiles: where (almost) all pairs of two sets of neurons are connected, the row loops are not the best.
+"""Dense blocks and tiles: where (almost) all pairs of two sets of neurons are connected, row loops are not the best.
 
 Large sets are run by BLAS, small ones, what block pruning leaves, by loops of their own; see `tiles`.
 """
@@ -15,7 +15,7 @@ from ...functions.aggregations import AGGREGATIONS
 from ...plan import Plan
 from . import costs, dense
 from .buffers import zeros
-from .tiles import Segment, Tiles, look_for
+from .tiles import Segment, Tiles, look_for, promising
 
 SIDE = 64  # sources and targets that a block has at least
 CLUSTERS = 1024  # sets of neurons from which too many pairs would have to be looked at
@@ -172,9 +172,8 @@ class Blocks:
 
     @property
     def run_most(self) -> bool:
-        """Whether most connections are in blocks or tiles."""
-        inside = sum(block.count for block in self.found) + (self.tiles.connections if self.tiles else 0)
-        return 2 * inside > len(self.plan.graph.connections)
+        """Whether most connections are in dense blocks, which BLAS runs."""
+        return 2 * sum(block.count for block in self.found) > len(self.plan.graph.connections)
 
     def tiles_into(self, generation: int, cluster: int) -> list[Segment]:
         """Where tiles lead to neurons of a generation that are in a cluster of targets of dense blocks, or in none."""
@@ -226,11 +225,11 @@ class Blocks:
         return self.targets.cluster, self.targets.position, block.target_cluster
 
     def __str__(self) -> str:
-        home, rows, tiled = self.plan.graph.neurons["home"], [], set()
-        for generation, source, n_sources, n_targets, count, inside in self.tiles.pairs() if self.tiles else ():
-            side, tiled = self.tiles.side if self.tiles else 0, tiled | {(generation, source)}
-            how = f"{count} blocks of {side} x {side}, {inside} connections"
+        home, rows, tiles = self.plan.graph.neurons["home"], [], self.tiles
+        for generation, source, n_sources, n_targets, count, inside in tiles.pairs() if tiles else ():
+            how = f"{count} blocks of {tiles.side} x {tiles.side}, {inside} connections" if tiles else ""
             rows.append((generation, source, n_sources, n_targets, inside / (n_sources * n_targets), how))
+        tiled = {row[:2] for row in rows}
         for block in [*self.found, *self.considered]:
             self._count(block)
             how, key = "sparse rows", (block.generation, int(home[block.sources[0]]))
@@ -259,7 +258,8 @@ class Blocks:
         self._budget = max(SIDE, len(graph.connections) // PATIENCE)
         clusters = self._clusters()
         pairs = self._pairs(clusters) if len(clusters) <= CLUSTERS else []
-        self._number(clusters, pairs)
+        if pairs:
+            self._number(clusters, pairs)
         for s in sorted({s for s, _ in pairs}):
             counts = np.zeros(self._n_targets, np.int64)
             sources = clusters[s][1]
@@ -280,11 +280,25 @@ class Blocks:
                     limit *= LOYALTY
                 (self.found if limit <= block.density else self.considered).append(block)
         self.found.sort(key=lambda b: (b.generation, b.targets[0], b.sources[0]))
-        self._tell_apart()
+        if self.found:
+            self._tell_apart()
         left = len(graph.connections) - sum(block.count for block in self.found)
-        self.tiles = look_for(self.plan, self._dense, self.targets.position, side_before, left)
+        if promising(self.plan, left, self._is_dense):
+            if not pairs:
+                self._number([], [])
+            self._tell_apart()
+            self.tiles = look_for(self.plan, self._dense, self.targets.position, side_before)
         if self.any:
             self._lay_out()
+
+    def _is_dense(self, sources: np.ndarray, target: int) -> np.ndarray:
+        """Which connections into a target a dense block runs."""
+        if not self.found:
+            return np.zeros(len(sources), bool)
+        out_of, into, block_at = self._dense
+        if into[target] < 0:
+            return np.zeros(len(sources), bool)
+        return (out_of[sources] >= 0) & (block_at[out_of[sources], into[target]] >= 0)
 
     def _count(self, block: Block) -> None:
         counts = np.zeros(self._n_targets, np.int64)
@@ -404,6 +418,8 @@ class Blocks:
             by_source, by_target = (group, *self.tiles.out_of[:2]), (group, *self.tiles.into[:2])
         self.outgoing.write(sources, graph.outgoing.rows, False, self._where, by_source)
         self.incoming.write(targets, graph.incoming.rows, True, self._where, by_target)
+        if self.tiles:
+            self.tiles.tell_finished(self.incoming.length)
 
     def _place(self, block: Block) -> None:
         """Find out whether a block is a matrix in the column as it stands."""

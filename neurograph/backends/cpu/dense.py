@@ -443,11 +443,11 @@ def leftovers(
     """
     in_tile = np.zeros(tile_begin.shape[0], np.bool_)
     for row in rows:
-        first, g = at, np.int64(-1)
+        first, g = at, -1
         if group.shape[0] > 0 and group[row] >= 0:
-            g = np.int64(group[row])
-            for t in range(tile_begin[g], tile_begin[g + 1]):
-                in_tile[tile_far[t]] = True
+            g = group[row]
+            for tile in range(tile_begin[g], tile_begin[g + 1]):
+                in_tile[tile_far[tile]] = True
         for k in range(start[row], start[row] + length[row]):
             end = np.int64(other[k])
             s, t = (end, np.int64(row)) if by_target else (np.int64(row), end)
@@ -468,6 +468,6 @@ def leftovers(
         out_start[row] = first
         out_length[row] = at - first
         if g >= 0:
-            for t in range(tile_begin[g], tile_begin[g + 1]):
-                in_tile[tile_far[t]] = False
+            for tile in range(tile_begin[g], tile_begin[g + 1]):
+                in_tile[tile_far[tile]] = False
     return at

@@ -4,11 +4,11 @@ The row loops read one row of activations for each connection, mostly from the s
 A tile's rows serve all its connections, so here the sums of several neurons stay in registers together, and each vector
 that is loaded feeds a multiply-add for every one of them.
 
-Neurons are in *groups* of up to K neighbours: ``members[first[g]:first[g + 1]]``. A tile joins a group of sources with a
-group of targets. The connection slots of tile t are ``slots[base[t] + i * K + j]``, source i and target j; weights and
-gradients stay where they are, in the columns of the connections. Tiles are listed by their target, for the forward pass,
-and by their source, for the backward pass. Each group belongs to one thread, and every sum has a fixed order, so results
-do not depend on the number of threads.
+Neurons are in *groups* of up to K neighbours: ``members[first[g]:first[g + 1]]``. A tile joins a group of sources with
+a group of targets. The connection slots of tile t are ``slots[base[t] + i * K + j]``, source i and target j; weights
+and gradients stay where they are, in the columns of the connections. Tiles are listed by their target, for the forward
+pass, and by their source, for the backward pass. Each group belongs to one thread, and every sum has a fixed order, so
+results do not depend on the number of threads.
 
 Everything compiled lives in this one file, the few vector instructions included: numba's disk cache does not notice
 changes elsewhere.
@@ -35,7 +35,7 @@ parallel_jit = partial(jit, parallel=True)
 TOGETHER = 4
 VECTORS = 4 if REGISTER_BYTES == 64 else 2
 ROWS, COLUMNS = (4, 4) if REGISTER_BYTES == 64 else (2, 4)
-CACHE_LINE = 64  # bytes
+AHEAD = 32  # neurons, a whole number of tiles, for which cells and weights are asked of the memory before
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
@@ -98,10 +98,10 @@ class _Emit:
         )
         self.builder.call(function, [self.builder.bitcast(pointer, byte), *(ir.Constant(I32, i) for i in (0, 3, 1))])
 
-    def later(self, t, t1, ahead):
-        """Tile ``t + ahead``, or the last."""
-        last = self.builder.sub(t1, self.number(1))
-        later = self.builder.add(t, self.number(ahead))
+    def later(self, t, ahead, count):
+        """Tile ``t + ahead``, or the last of all ``count``."""
+        last = self.builder.sub(count, self.number(1))
+        later = self.builder.add(t, ahead)
         return self.builder.select(self.builder.icmp_signed("<", later, last), later, last)
 
     def fma(self, a, b, c):
@@ -203,29 +203,35 @@ def _accumulate_of(count):
     @intrinsic
     def accumulate(
         typing, weight, slots, inner, across, offset, members, first, far, base, t0, t1, panels, panel, lane, out,
-        start, stride, rows, own, add,
+        start, stride, rows, seeds, floors, own, add, ahead,
     ):  # fmt: skip
         whole = types.int64
         signature = types.void(
             weight, slots, whole, whole, whole, members, first, far, base, whole, whole, panels, whole, whole, out,
-            whole, whole, rows, whole, types.boolean,
+            whole, whole, rows, seeds, floors, whole, types.boolean, whole,
         )  # fmt: skip
 
         def codegen(context, builder, signature, arguments):
             (
                 weight, slots, inner, across, offset, members, first, far, base, t0, t1, panels, panel, lane, out,
-                start, stride, rows, own, add,
+                start, stride, rows, seeds, floors, own, add, ahead,
             ) = arguments  # fmt: skip
             kinds = signature.args
             emit = _Emit(context, builder, kinds[11].dtype)
             weight, slots = emit.data(kinds[0], weight), emit.data(kinds[1], slots)
+            count_of_tiles = context.make_array(kinds[7])(context, builder, far).nitems
             members, first, far, base = (emit.data(kinds[i], arguments[i]) for i in range(5, 9))
             origin, lanes = emit.panel(kinds[11], panels, panel, lane)
             out, rows = emit.data(kinds[14], out), emit.data(kinds[17], rows)
+            first_sums, floors = (
+                [emit.splat(emit.whole(emit.data(kinds[i], arguments[i]), builder.add(own, emit.number(r))))
+                 for r in range(count)]
+                for i in (18, 19)
+            )  # fmt: skip
             by_target = builder.icmp_signed(">", inner, across)
 
             def ahead_of(i):
-                """Which of a tile's cells to ask for before the i-th neuron: all that these members need, in the end."""
+                """Which of a tile's cells to ask for at the i-th neuron: in the end all that these members need."""
                 r = builder.and_(i, emit.number(TOGETHER - 1))
                 by_source = builder.add(builder.mul(r, across), builder.sub(i, r))
                 return builder.add(offset, builder.select(by_target, builder.mul(i, inner), by_source))
@@ -235,15 +241,16 @@ def _accumulate_of(count):
             for r in range(count):
                 row = emit.index(rows, builder.add(own, emit.number(r)))
                 ends.append(builder.gep(out, [builder.add(start, builder.mul(row, stride))]))
-            seeds = [
-                builder.select(add, emit.load(end, v), emit.zero) for end in ends for v in range(VECTORS)
+            begun = [
+                builder.select(add, emit.load(ends[r], v), first_sums[r]) for r in range(count) for v in range(VECTORS)
             ]  # fmt: skip
-            t, outer, close_tiles = emit.loop(t0, t1, 1, seeds)
+            t, outer, close_tiles = emit.loop(t0, t1, 1, begun)
             group = emit.index(far, t)
             begin = emit.whole(first, group)
             behind = emit.whole(first, builder.add(group, emit.number(1)))
             coming, after = (
-                builder.gep(slots, [emit.whole(base, emit.later(t, t1, ahead))]) for ahead in (1, 2)
+                builder.gep(slots, [emit.whole(base, emit.later(t, distance, count_of_tiles))])
+                for distance in (ahead, builder.add(ahead, ahead))
             )  # fmt: skip
             cells = builder.gep(slots, [builder.add(emit.whole(base, t), offset)])
             i, carried, close = emit.loop(emit.number(0), builder.sub(behind, begin), 1, outer)
@@ -259,7 +266,9 @@ def _accumulate_of(count):
             totals = close_tiles(close(sums))
             for r, end in enumerate(ends):
                 for v in range(VECTORS):
-                    emit.store(totals[r * VECTORS + v], end, v)
+                    total = totals[r * VECTORS + v]  # comparing this way round, NaN stays NaN
+                    below = builder.fcmp_ordered("<", total, floors[r])
+                    emit.store(builder.select(below, floors[r], total), end, v)
             return context.get_dummy_value()
 
         return signature, codegen
@@ -270,24 +279,25 @@ def _accumulate_of(count):
 def _accumulate_twin_of(count):
     def accumulate(
         weight, slots, inner, across, offset, members, first, far, base, t0, t1, panels, panel, lane, out, start,
-        stride, rows, own, add,
+        stride, rows, seeds, floors, own, add, ahead,
     ):  # fmt: skip
         width = VECTORS * REGISTER_BYTES // panels.itemsize
         for r in range(count):
             at = start + rows[own + r] * stride
             if not add:
-                out[at : at + width] = 0
+                out[at : at + width] = seeds[own + r]
             for t in range(t0, t1):
                 neurons = members[first[far[t]] : first[far[t] + 1]]
                 for i, neuron in enumerate(neurons):
                     w = weight[slots[base[t] + offset + i * inner + r * across]]
                     out[at : at + width] += w * panels[panel, neuron, lane : lane + width]
+            out[at : at + width] = np.maximum(out[at : at + width], floors[own + r])
 
     return accumulate
 
 
 def _products_of(rows, columns):
-    """Gradients of the connections of ``rows`` sources and ``columns`` targets of a tile: dot products over the lanes."""
+    """Gradients of the connections of ``rows`` sources and ``columns`` targets of a tile: dot products over lanes."""
 
     @intrinsic
     def products(typing, grad, slots, at, side, acts, delta, members, source, target, add):
@@ -376,10 +386,11 @@ def _cut(work, lo, hi, share, shares):
 
 
 @jit
-def _add_up(tiles, lo, hi, by_target, weight, panels, panel, out, start, stride, rows, add):
+def _add_up(tiles, lo, hi, by_target, weight, panels, panel, out, start, stride, rows, seeds, floors, add):
     """The sums of some groups in one panel; a part of each row after the other, so that the parts stay in cache."""
     inner, across = (tiles.side, np.int64(1)) if by_target else (np.int64(1), tiles.side)
     width, lanes = np.int64(VECTORS * REGISTER_BYTES // panels.itemsize), np.int64(panels.shape[2])
+    ahead = max(np.int64(1), AHEAD // tiles.side)
     for lane in range(np.int64(0), lanes, width):
         for g in range(lo, hi):
             a, end = tiles.first[g], tiles.first[g + 1]
@@ -388,75 +399,84 @@ def _add_up(tiles, lo, hi, by_target, weight, panels, panel, out, start, stride,
                 if a + r + TOGETHER <= end:
                     accumulate_several(
                         weight, tiles.slots, inner, across, r * across, tiles.members, tiles.first, tiles.far,
-                        tiles.base, t0, t1, panels, panel, lane, out, start + lane, stride, rows, a + r, add,
+                        tiles.base, t0, t1, panels, panel, lane, out, start + lane, stride, rows, seeds, floors,
+                        a + r, add, ahead,
                     )  # fmt: skip
                     r += TOGETHER
                 else:
                     accumulate_one(
                         weight, tiles.slots, inner, across, r * across, tiles.members, tiles.first, tiles.far,
-                        tiles.base, t0, t1, panels, panel, lane, out, start + lane, stride, rows, a + r, add,
+                        tiles.base, t0, t1, panels, panel, lane, out, start + lane, stride, rows, seeds, floors,
+                        a + r, add, ahead,
                     )  # fmt: skip
                     r += 1
 
 
 @jit
-def _sums_of_share(tiles, lo, hi, weight, acts, together, sums, count, rows, add):
+def _sums_of_share(tiles, lo, hi, weight, acts, together, sums, count, rows, seeds, floors, add):
     panels, lanes = np.int64(acts.shape[0]), np.int64(acts.shape[2])
     for panel in range(panels):
         first = panel // together * together
         start = first * lanes * count + (panel - first) * lanes
         stride = min(together, panels - first) * lanes
-        _add_up(tiles, lo, hi, True, weight, acts, panel, sums, start, stride, rows, add)
+        _add_up(tiles, lo, hi, True, weight, acts, panel, sums, start, stride, rows, seeds, floors, add)
 
 
 @parallel_jit
-def _sums_of_shares(shares, tiles, lo, hi, weight, acts, together, sums, count, rows, add):
+def _sums_of_shares(shares, tiles, lo, hi, weight, acts, together, sums, count, rows, seeds, floors, add):
     for i in numba.prange(shares):
         share = np.int64(i)
         a, b = _cut(tiles.begin, lo, hi, share, shares), _cut(tiles.begin, lo, hi, share + 1, shares)
-        _sums_of_share(tiles, a, b, weight, acts, together, sums, count, rows, add)
+        _sums_of_share(tiles, a, b, weight, acts, together, sums, count, rows, seeds, floors, add)
 
 
 @jit
 def forward(
-    threads, lo, hi, slots, side, members, first, begin, far, base, weight, acts, together, sums, count, rows, add
+    threads, lo, hi, slots, side, members, first, begin, far, base, weight, acts, together, sums, count, rows, seeds,
+    floors, add,
 ):  # fmt: skip
     """What groups ``lo`` to ``hi`` get from their tiles, written to ``sums`` or added.
 
     The sums of ``together`` panels stand side by side, ``sums[panels, i, lane]`` of ``count`` neurons; ``rows`` says
-    which i each member has, -1 in a group that is passed over.
+    which i each member has, -1 in a group that is passed over. What is not added to begins with the ``seeds`` of the
+    members, and no sum ends below their ``floors``: a bias and a ReLU.
     """
     tiles = Listed(slots, side, members, first, begin, far, base)
     if threads == 1:
-        _sums_of_share(tiles, lo, hi, weight, acts, together, sums, count, rows, add)
+        _sums_of_share(tiles, lo, hi, weight, acts, together, sums, count, rows, seeds, floors, add)
     else:
-        _sums_of_shares(threads, tiles, lo, hi, weight, acts, together, sums, count, rows, add)
+        _sums_of_shares(threads, tiles, lo, hi, weight, acts, together, sums, count, rows, seeds, floors, add)
 
 
 @jit
-def _deltas_of_share(tiles, lo, hi, weight, delta, rows, add):
+def _deltas_of_share(tiles, lo, hi, weight, delta, rows, seeds, floors, add):
     lanes = np.int64(delta.shape[2])
     size, out = np.int64(delta.shape[1]) * lanes, delta.reshape(delta.size)
     for panel in range(np.int64(delta.shape[0])):
-        _add_up(tiles, lo, hi, False, weight, delta, panel, out, panel * size, lanes, rows, add)
+        _add_up(tiles, lo, hi, False, weight, delta, panel, out, panel * size, lanes, rows, seeds, floors, add)
 
 
 @parallel_jit
-def _deltas_of_shares(shares, tiles, lo, hi, weight, delta, rows, add):
+def _deltas_of_shares(shares, tiles, lo, hi, weight, delta, rows, seeds, floors, add):
     for i in numba.prange(shares):
         share = np.int64(i)
         a, b = _cut(tiles.begin, lo, hi, share, shares), _cut(tiles.begin, lo, hi, share + 1, shares)
-        _deltas_of_share(tiles, a, b, weight, delta, rows, add)
+        _deltas_of_share(tiles, a, b, weight, delta, rows, seeds, floors, add)
 
 
 @jit
-def backward_delta(threads, lo, hi, slots, side, members, first, begin, far, base, weight, delta, rows, add):
-    """What groups ``lo`` to ``hi`` get back from their targets' deltas, written to their rows of ``delta`` or added."""
+def backward_delta(
+    threads, lo, hi, slots, side, members, first, begin, far, base, weight, delta, rows, seeds, floors, add
+):  # fmt: skip
+    """What groups ``lo`` to ``hi`` get back from their targets' deltas, written to their rows of ``delta`` or added.
+
+    Arguments as of `forward`, with nothing to begin with and no floor.
+    """
     tiles = Listed(slots, side, members, first, begin, far, base)
     if threads == 1:
-        _deltas_of_share(tiles, lo, hi, weight, delta, rows, add)
+        _deltas_of_share(tiles, lo, hi, weight, delta, rows, seeds, floors, add)
     else:
-        _deltas_of_shares(threads, tiles, lo, hi, weight, delta, rows, add)
+        _deltas_of_shares(threads, tiles, lo, hi, weight, delta, rows, seeds, floors, add)
 
 
 # -- gradients ---------------------------------------------------------------------------------------------------------
@@ -521,9 +541,8 @@ def find(
             cluster = source_cluster[r]
             for e in range(start[r], start[r] + length[r]):
                 target = other[e]
-                if block_at.shape[0] > 0 and cluster >= 0 and target_cluster[target] >= 0:
-                    if block_at[cluster, target_cluster[target]] >= 0:
-                        continue
+                if cluster >= 0 and target_cluster[target] >= 0 and block_at[cluster, target_cluster[target]] >= 0:
+                    continue
                 seen += 1
                 h = group[target]
                 if h >= 0 and is_target[h]:
@@ -551,9 +570,9 @@ def fill(groups, begin, far, base, side, members, first, group, start, length, o
     """
     broken, n_groups = 0, first.shape[0] - 1
     tile_of, position = np.full(n_groups, -1, np.int64), np.empty(group.shape[0], np.int32)
-    for h in range(n_groups):
-        for k in range(first[h], first[h + 1]):
-            position[members[k]] = k - first[h]
+    for each in range(n_groups):
+        for k in range(first[each], first[each + 1]):
+            position[members[k]] = k - first[each]
     for g in groups:
         for t in range(begin[g], begin[g + 1]):
             tile_of[far[t]] = t
@@ -561,11 +580,11 @@ def fill(groups, begin, far, base, side, members, first, group, start, length, o
         for k in range(first[g], first[g + 1]):
             r = members[k]
             for e in range(start[r], start[r] + length[r]):
-                h = group[other[e]]
-                if h >= 0 and tile_of[h] >= 0:
-                    t = tile_of[h]
-                    slots[base[t] + (k - first[g]) * side + position[other[e]]] = slot[e]
-                    found[t - begin[g]] += 1
+                of = group[other[e]]
+                if of >= 0 and tile_of[of] >= 0:
+                    tile = tile_of[of]
+                    slots[base[tile] + (k - first[g]) * side + position[other[e]]] = slot[e]
+                    found[tile - begin[g]] += 1
         for t in range(begin[g], begin[g + 1]):
             h = np.int64(far[t])
             tile_of[h] = -1

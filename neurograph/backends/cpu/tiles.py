@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...functions.activations import ACTIVATIONS
 from ...functions.aggregations import AGGREGATIONS
 from ...plan import Plan
 from .buffers import zeros
@@ -15,14 +17,16 @@ SIDES = (64, 48, 40, 32, 24, 20, 16, 12, 10, 8, 7, 6, 5, 4)  # that are looked f
 LEAST = 16  # pairs of neurons in a tile, so that what is left at the end of a layer may be one but a pair may not
 FEWEST = 10_000  # connections from which looking is worth it
 ASKED = 256  # neurons whose connections are looked at before all are
-ALIKE = 0.1  # share of the first target's sources that the next three must have in common, or nobody looks further
+TRIPLES, ALIKE = 48, 0.2  # neighbours that are asked first, and what share of sources they must have in common
 # A connection of a tile costs this much of one in the row loops, and the more the smaller the tiles are.
 INSIDE, SMALL = 0.5, 1.0
 WORTH, LOYALTY = 0.95, 0.03  # cost at which tiles begin to run, and what those that ran may cost beyond
 
 GAP = 4096  # cells of tiles to come that there is room for
+BEYOND = 512  # cells behind the last tile that the kernels may look at, when they ask the memory ahead
 
 SUM = AGGREGATIONS["sum"]
+RELU, IDENTITY = (ACTIVATIONS[name].code for name in ("relu", "identity"))
 NOBODY = np.zeros(0, np.int64)
 
 
@@ -36,6 +40,7 @@ class Segment:
     target_cluster: int  # of the dense blocks that lead to them, -1 for none
     sends: bool  # to dense blocks as well
     targets: np.ndarray  # neuron slots of those that get something from tiles
+    others: np.ndarray  # of these, those that are not finished with that: see `Tiles.tell_finished`
     is_source: bool  # whether some of them send to tiles
 
 
@@ -45,7 +50,7 @@ class Groups:
     A group of which another generation has a part is none.
     """
 
-    def __init__(self, plan: Plan, side: int, clusters: tuple[np.ndarray, np.ndarray]):
+    def __init__(self, plan: Plan, side: int, clusters: tuple[np.ndarray, ...]):
         graph = plan.graph
         slots = np.concatenate([plan.inputs, plan.rows]).astype(np.int64)
         widths = np.concatenate([[len(plan.inputs)], np.diff(plan.offsets)])
@@ -166,8 +171,9 @@ class Tiles:
     def nbytes(self) -> int:
         """Bytes of the lists."""
         lists = (self.slots, *self._by_source, *self._by_target, *self.into[:2], *self.out_of[:2])
-        rows = self.sum_rows, self.delta_rows, self.groups.members, self.groups.first, self.groups.group
-        return sum(a.nbytes for a in (*lists, *rows))
+        rows = (self.sum_rows, self.other_rows, self.finished_rows, self.delta_rows)
+        ends = (self.floors, self.lowest, self.zeros, self.groups.members, self.groups.first, self.groups.group)
+        return sum(a.nbytes for a in (*lists, *rows, *ends))
 
     @property
     def neurons(self) -> tuple[np.ndarray, np.ndarray]:
@@ -176,7 +182,7 @@ class Tiles:
         return self.groups.members[sends].astype(np.int64), self.groups.members[gets].astype(np.int64)
 
     def pairs(self) -> list[tuple[int, int, int, int, int, int]]:
-        """For people, of every pair of homes: generation, home and number of sources, of targets, tiles, connections."""
+        """For people, of every pair of homes: generation, home and number of sources, targets, tiles, connections."""
         groups, (source, target) = self.groups, self.ends_of_each
         home = self.plan.graph.neurons["home"][groups.members[groups.first[:-1]]]
         widths = np.bincount(home, groups.size).astype(int)
@@ -188,6 +194,29 @@ class Tiles:
             (generation, s, int(widths[s]), int(widths[t]), int(tiles[i]), int(inside[i]))
             for i, (generation, s, t) in enumerate(found.T.tolist())
         ]
+
+    def tell_finished(self, rest: np.ndarray) -> None:
+        """Which groups are finished with what their tiles give, a bias and at most a ReLU; the others need the rest.
+
+        The sums of those go straight to their rows of activations, ``finished_rows``, those of the others of a segment
+        wait in ``other_rows``.
+        """
+        g, neurons = self.groups, self.plan.graph.neurons
+        code = neurons["activation"][g.members]
+        simple = np.isin(code, (RELU, IDENTITY)) & (rest[g.members] == 0)
+        unfinished = np.unique(np.repeat(np.arange(self.count), g.size)[~simple])
+        finished = self.is_target & (g.into < 0)
+        finished[unfinished] = False
+        members = np.repeat(finished, g.size)
+        self.floors = np.where(members & (code == RELU), 0, -np.inf).astype(self.plan.graph.dtype)
+        self.lowest, self.zeros = np.full_like(self.floors, -np.inf), np.zeros_like(self.floors)
+        self.finished_rows = np.where(members, g.members, -1).astype(np.int32)
+        self.other_rows = np.full(len(members), -1, np.int32)
+        waits = ~members & np.repeat(self.is_target, g.size)
+        for part in self.segments:
+            a, b = g.first[part.lo], g.first[part.hi]
+            part.others = g.members[a:b][waits[a:b]].astype(np.int64)
+            self.other_rows[a:b][waits[a:b]] = np.arange(len(part.others))
 
     # -- keeping them --------------------------------------------------------------------------------------------------
 
@@ -222,8 +251,8 @@ class Tiles:
         bases = np.concatenate([self._free, (self._used + np.arange(more)) * self._cells])
         bases, self._free = bases[: len(source)], bases[len(source) :]
         self._used += more
-        if self._used * self._cells > len(self.slots):
-            room = zeros((int(self._used * self._cells) + GAP,), np.dtype(np.int32))
+        if self._used * self._cells + BEYOND > len(self.slots):
+            room = zeros((int(self._used * self._cells) + BEYOND + GAP,), np.dtype(np.int32))
             room[: len(self.slots)] = self.slots
             self.slots = room
         self._by_source = self._by_source.plus(source * self.count + target, bases)
@@ -265,16 +294,20 @@ class Tiles:
             self.sum_rows[a:b][gets[a:b]] = position[targets] if g.into[lo] >= 0 else np.arange(len(targets))
             segments.append(
                 Segment(
-                    int(g.generation[lo]), lo, hi, int(g.into[lo]), bool(sends[lo]), targets,
+                    int(g.generation[lo]),
+                    lo,
+                    hi,
+                    int(g.into[lo]),
+                    bool(sends[lo]),
+                    targets,
+                    targets,
                     bool(self.is_source[lo:hi].any()),
                 )  # fmt: skip
             )
         return segments
 
 
-def look_for(
-    plan: Plan, dense: tuple[np.ndarray, ...], position: np.ndarray, before: int, left: int
-) -> Tiles | None:
+def look_for(plan: Plan, dense: tuple[np.ndarray, ...], position: np.ndarray, before: int) -> Tiles | None:
     """The tiles of a plan, of the side that costs least, if they cost less than the row loops do.
 
     Parameters
@@ -287,17 +320,12 @@ def look_for(
         Of each neuron slot in its cluster of targets.
     before : int
         Side of the tiles that ran until now, 0 for none.
-    left : int
-        Connections that no dense block runs.
     """
-    if left < FEWEST or not _alike(plan, dense):
-        return None
     best, cost = None, WORTH
     for side in SIDES:
         groups = Groups(plan, side, dense[:2])
-        asked = np.flatnonzero(groups.size > 0)
         step = max(1, len(groups.members) // ASKED)
-        inside = groups.find(plan, asked[::step], dense)[2]
+        inside = groups.find(plan, np.arange(0, len(groups.generation), step), dense)[2]
         estimate = inside * (INSIDE + SMALL / side) + 1 - inside - (LOYALTY if side == before else 0)
         if estimate < cost:
             best, cost = groups, estimate
@@ -307,26 +335,36 @@ def look_for(
     return Tiles(plan, best, source, target, position) if len(source) else None
 
 
-def _alike(plan: Plan, dense: tuple[np.ndarray, ...]) -> bool:
-    """Whether neighbours read the same sources, asked of a few targets, without compiling anything."""
-    graph, (source_cluster, target_cluster, block_at) = plan.graph, dense
+def promising(plan: Plan, left: int, is_dense: Callable[[np.ndarray, int], np.ndarray]) -> bool:
+    """Whether neighbours read the same sources: asked of a few, without compiling anything.
+
+    Parameters
+    ----------
+    plan : Plan
+    left : int
+        Connections that no dense block runs.
+    is_dense : function
+        (sources, target) -> which of the connections a dense block runs.
+    """
+    graph = plan.graph
+    if left < FEWEST or not len(plan.rows):
+        return False
+    some = graph.neurons["id"][plan.rows[:: max(1, len(plan.rows) // TRIPLES)]]
+    samples = [some[:, None] + np.arange(3)]
+    if given := graph.ordered.shape[1] - 2:
+        begins = np.arange(0, given, max(1, given // TRIPLES))
+        samples.append(graph.ordered[0][begins[:, None] + np.arange(3)])
     start, length, other, _ = graph.incoming.rows
-    rows, home, place = plan.rows, graph.neurons["home"], graph.places()
-    order = np.lexsort((place[rows], home[rows]))
-    by_place = rows[order]
-    begins = np.flatnonzero(place[by_place] % 4 == 0)
-    begins = begins[begins + 3 < len(by_place)]
-    begins = begins[home[by_place[begins]] == home[by_place[begins + 3]]]
-    common = total = 0
-    for begin in begins[:: max(1, len(begins) // 32)].tolist():
-        sources = []
-        for row in by_place[begin : begin + 4]:
-            ends = other[start[row] : start[row] + length[row]]
-            if len(block_at) and target_cluster[row] >= 0:
-                of = source_cluster[ends]
-                ends = ends[(of < 0) | (block_at[of, target_cluster[row]] < 0)]
-            sources.append(ends)
-        if len(sources[0]):
-            numbers, counts = np.unique(np.concatenate(sources), return_counts=True)
-            common, total = common + int((counts == 4).sum()), total + len(sources[0])
-    return common > ALIKE * total
+    for ids in samples:
+        ids = ids[(ids < graph.neurons.next_id).all(axis=1)]
+        slots = graph.slots_of(ids)
+        slots = slots[(slots >= 0).all(axis=1)]
+        home, common, total = graph.neurons["home"][slots], 0, 0
+        for triple in slots[(home == home[:, :1]).all(axis=1)].tolist():
+            sources = [other[start[row] : start[row] + length[row]] for row in triple]
+            sources = [ends[~is_dense(ends, row)] for ends, row in zip(sources, triple, strict=True)]
+            counts = np.unique(np.concatenate(sources), return_counts=True)[1]
+            common, total = common + int((counts == 3).sum()), total + len(sources[0])
+        if common > ALIKE * total:
+            return True
+    return False
