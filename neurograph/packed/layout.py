@@ -15,7 +15,8 @@ One running total finds both: within a segment codes and weights advance togethe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ SHIFTED = 8  # rows whose ranges differ by more than 1/8 are not of one dense se
 NO_FIRST = np.zeros(0, np.uint32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Packed:
     """A frozen network: arrays that no one changes.
 
@@ -58,6 +59,8 @@ class Packed:
         The first index of each row, counted from its segment's base, where that saves codes.
     code : ndarray of uint8 or uint16
     weight : ndarray of int8 or uint16
+    layouts : dict
+        What backends remember: a tuple for every piece of 100,000 connections or so.
     """
 
     format: Format
@@ -77,18 +80,19 @@ class Packed:
     first: np.ndarray
     code: np.ndarray
     weight: np.ndarray
+    layouts: dict[Any, Any] = field(default_factory=dict, repr=False)
 
-    @property
+    @cached_property
     def n_rows(self) -> int:
         """Neurons that compute something."""
         return len(self.bias)
 
-    @property
+    @cached_property
     def n(self) -> int:
         """Positions: all neurons."""
         return self.n_inputs + self.n_rows
 
-    @property
+    @cached_property
     def leaks(self) -> bool:
         """Whether a potential carries over from step to step."""
         return bool((self.time_constant != 1).any())
@@ -103,7 +107,7 @@ class Packed:
         """Bytes of all arrays."""
         return sum(array.nbytes for array in self.arrays.values())
 
-    @property
+    @cached_property
     def adds_up(self) -> bool:
         """Whether all terms are summed or averaged."""
         return bool(np.isin(self.aggregation, ADDS_UP).all())
