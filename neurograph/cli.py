@@ -92,6 +92,24 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--update", action="store_true", help="keep the other rows of that file, of the same machine")
     bench.set_defaults(run=_bench)
 
+    claims = commands.add_parser(
+        "claims",
+        parents=[common],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        help="repeat what papers claim about pruning, and say whether it held",
+        description="Train the networks of papers about pruning, several seeds each, and print every figure beside "
+        "what was claimed. Takes minutes for each claim. Ends with 1 if a target was missed.",
+    )
+    claims.add_argument("claims", nargs="*", metavar="CLAIM", help="which; all when none is named")
+    claims.add_argument("--list", action="store_true", help="show the claims, and train nothing")
+    claims.add_argument("--data", metavar="FOLDER", help="where mnist.npz is")
+    claims.add_argument("--seeds", type=int, default=3, metavar="N", help="networks over which each figure is a mean")
+    claims.add_argument("--quick", action="store_true", help="few samples and epochs: whether it runs, no result")
+    claims.add_argument(
+        "--output", default="neurograph_claims.json", metavar="FILE", help="where the figures go, beside earlier ones"
+    )
+    claims.set_defaults(run=_claims)
+
     info = commands.add_parser(
         "info",
         parents=[common],
@@ -111,6 +129,12 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _bench(options: argparse.Namespace) -> int:
     from .bench import command
+
+    return command.main(options)
+
+
+def _claims(options: argparse.Namespace) -> int:
+    from .claims import command
 
     return command.main(options)
 

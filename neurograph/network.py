@@ -923,21 +923,22 @@ class Network:
         return self._pass
 
     @alone
-    def read_last_pass(self, what: str, slot: int) -> np.ndarray:
-        """``output`` or ``error`` of a neuron slot in the last pass, shape (batch,), or (batch, time) for sequences."""
+    def read_last_pass(self, what: str, slots: np.ndarray) -> np.ndarray:
+        """``output`` or ``error`` of slots in the last pass, (batch, n); outputs of sequences (batch, time, n)."""
         require(self._pass is not None, "no pass was made yet; call predict or backward first")
         require(
             self._pass_whole,
-            "the last prediction was too large to keep; predict fewer samples, or call net.activations(X)",
+            "the last pass was too large to keep; run fewer samples, or call net.activations(X)",
         )
-        require(
-            self.graph.neurons["id"][slot] < self._pass_knows,
-            f"neuron {self.graph.neurons['id'][slot]} was added after the last pass; call predict or backward again",
-        )
-        output = self._pass.output(slot)
-        output = output[:, 0] if self._pass_flat else output
+        ids = self.graph.neurons["id"][slots]
+        late = ids >= self._pass_knows
+        if late.any():
+            raise InvalidValueError(
+                f"neuron {ids[late.argmax()]} was added after the last pass; call predict or backward again"
+            )
         if what == "output":
-            return output
+            outputs = self._pass.activations(slots)
+            return outputs[:, 0] if self._pass_flat else outputs
         require(
             self._pass.differentiated,
             "the last pass was a prediction, which has no errors; call backward",
@@ -946,9 +947,9 @@ class Network:
             self._pass.steps == 1,
             "errors are not kept through time; compare bias_grad, or give backward a sequence of one step",
         )
-        if self.graph.neurons["kind"][slot] == INPUT:
-            return np.zeros_like(output)
-        return self._pass.error(slot)
+        errors = self._pass.errors(slots)
+        errors[:, self.graph.neurons["kind"][slots] == INPUT] = 0
+        return errors
 
     @alone
     def first_nonfinite(self) -> tuple[int, str] | None:

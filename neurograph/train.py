@@ -71,8 +71,9 @@ class Trainer:
         ``(outputs, Y) -> (value, gradient)``.
     optimizer : Optimizer, optional
         `Adam` with its defaults unless given. Its state lives in the network.
-    rewire : object with a method ``step(net, step)``, optional
-        Called after every update, with the number of updates that this trainer has made.
+    rewire : object with a method ``step(net, step)``, or sequence of them, optional
+        Called after every update, with the number of updates that this trainer has made. Where they have the methods of
+        a `sparsity.Recipe` that come earlier in a step, these are called as well.
     callbacks : iterable of Callback
     truncate, recompute : optional
         Of back-propagation through time, as in ``net.backward``.
@@ -123,9 +124,14 @@ class Trainer:
         self.rewire = rewire
         self._through_time = {"truncate": truncate, "recompute": recompute}
         self.callbacks = list(callbacks)
-        for name, value in (("optimizer", self.optimizer), ("rewire", rewire)):
+        recipes = rewire if isinstance(rewire, list | tuple) else [rewire]
+        for name, value in [("optimizer", self.optimizer), *(("rewire", recipe) for recipe in recipes)]:
             if isinstance(value, type) or (value is not None and not callable(getattr(value, "step", None))):
                 raise InvalidValueError(f"{name} must be an object with a method step, not {value!r}")
+        self._hooks = {
+            name: [hook for recipe in recipes if (hook := getattr(recipe, name, None)) is not None]
+            for name in ("before_backward", "before_update", "step")
+        }
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 raise InvalidValueError(f"{callback!r} is not a callback; derive it from ng.callbacks.Callback")
@@ -293,6 +299,8 @@ class Trainer:
         interrupt.check()
 
     def _step(self, batch: _Data, sums: _Sums) -> float:
+        for hook in self._hooks["before_backward"]:
+            hook(self.net, self.steps + 1)
         through_time: dict[str, Any] = {"mask": batch.mask, **self._through_time} if batch.X.ndim == 3 else {}
         with np.errstate(all="ignore"):  # an overflow shows in the loss
             loss = self.net.backward(batch.X, batch.Y, self.loss, **through_time)
@@ -302,14 +310,16 @@ class Trainer:
         right = (
             losses.accuracy(outputs, targets, self._measure) if self._classifies and outputs is not None else math.nan
         )
+        for hook in self._hooks["before_update"]:
+            hook(self.net, self.steps + 1)
         with np.errstate(all="ignore"):  # what diverges is reported by its loss, not by warnings
             self.optimizer.step(self.net)
         self.steps += 1
         sums.samples += len(batch.X)
         sums.loss += loss * len(batch.X)
         sums.accuracy += right * len(batch.X)
-        if self.rewire is not None:
-            self.rewire.step(self.net, self.steps)
+        for hook in self._hooks["step"]:
+            hook(self.net, self.steps)
         return loss
 
     def _with_footer(self, record: dict[str, float], sums: _Sums) -> dict[str, float]:

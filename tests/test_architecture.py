@@ -47,7 +47,8 @@ ALLOWED = {
     "datasets": set(),
     "demo": {*UPPER, "network"},
     "bench": {*UPPER, "network", "union"},
-    "cli": {*UPPER, "network", "demo", "bench"},
+    "claims": {*UPPER, "network", "bench"},
+    "cli": {*UPPER, "network", "demo", "bench", "claims"},
     "testing": {"network"},
 }
 EVERYBODY = {"errors", "functions", "checks", "locks", "jit"}

@@ -110,6 +110,10 @@ def test_error_of_a_neuron_is_its_naive_delta(backend, rng):
         np.testing.assert_allclose(n.output, expected.outputs[n.id], rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(n.error, expected.deltas[n.id], rtol=1e-10, atol=1e-12)
         assert n.error.shape == (5,)
+    everyone = net.neurons[::-1]
+    np.testing.assert_array_equal(everyone.output, np.stack([n.output for n in everyone], axis=1))
+    np.testing.assert_array_equal(everyone.error, np.stack([n.error for n in everyone], axis=1))
+    assert not net.inputs.error.any()
 
 
 def torch_pair(sizes, activation, backend, dtype="float64", seed=0):

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from neurograph import callbacks, optim
+from neurograph import callbacks, optim, sparsity, topologies
 from neurograph.errors import DivergedError, InvalidValueError, UnknownNameError
 from neurograph.functions import losses
 from neurograph.network import Network, load
@@ -583,3 +583,42 @@ def test_training_goes_on_after_load_as_if_nothing_had_happened(tmp_path):
 
     np.testing.assert_array_equal(copy.predict(X_XOR), net.predict(X_XOR))
     assert copy.counters == net.counters
+
+
+# -- recipes -----------------------------------------------------------------------------------------------------------
+
+
+class Noting(sparsity.Recipe):
+    """Writes down what happens, and what it sees of the gradient and of the weight."""
+
+    def __init__(self, name, notes):
+        self.name, self.notes = name, notes
+
+    def before_backward(self, net, step):
+        self.notes.append((self.name, "before_backward", step, net.connections.weight.copy()))
+
+    def before_update(self, net, step):
+        self.notes.append((self.name, "before_update", step, net.connections.grad.copy()))
+        net.connections.grad += 1.0
+
+    def step(self, net, step):
+        self.notes.append((self.name, "step", step, net.connections.weight.copy()))
+
+
+def test_recipes_are_called_around_every_update(rng):
+    """In their order, with the number of the step; what one adds to the gradient the next and the update see."""
+    net, notes = topologies.layered([3, 2], seed=0), []
+    trainer = Trainer(net, "mse", optim.SGD(lr=0.5), rewire=[Noting("a", notes), Noting("b", notes)])
+    trainer.fit(rng.normal(size=(8, 3)), rng.normal(size=(8, 2)), batch_size=4, progress=False)
+    hooks = ("before_backward", "before_update", "step")
+    assert [note[:3] for note in notes] == [(name, hook, step) for step in (1, 2) for hook in hooks for name in "ab"]
+    weight, grad = notes[0][3], notes[2][3]
+    np.testing.assert_array_equal(notes[3][3], grad + 1)
+    np.testing.assert_allclose(notes[4][3], weight - 0.5 * (grad + 2), rtol=1e-6)
+    np.testing.assert_array_equal(notes[6][3], notes[5][3])
+
+
+def test_each_recipe_of_a_sequence_must_have_a_step():
+    net = topologies.layered([3, 2])
+    with pytest.raises(InvalidValueError, match="rewire must be an object with a method step, not 3"):
+        Trainer(net, rewire=[sparsity.SET(), 3])

@@ -56,9 +56,9 @@ class Pass:
         """(batch, steps)."""
         return self.y[self.history :, slot].T.copy()
 
-    def error(self, slot: int) -> np.ndarray:
-        """(batch,), at the first step."""
-        return self.delta[0, slot].copy()
+    def errors(self, slots: np.ndarray) -> np.ndarray:
+        """(batch, len(slots)), at the first step."""
+        return self.delta[0, slots].T.copy()
 
 
 def prepare(plan: Plan) -> None:

@@ -150,7 +150,7 @@ class Neuron:
     @property
     def output(self) -> np.ndarray:
         """Output in the last pass, shape (batch,)."""
-        return self._network.read_last_pass("output", self.slot)
+        return self._network.read_last_pass("output", self._slots())[..., 0]
 
     @property
     def error(self) -> np.ndarray:
@@ -159,7 +159,7 @@ class Neuron:
         Shape (batch,); the losses average over the batch, so these entries sum to the bias gradient. Zero for inputs:
         the gradient of X is not computed.
         """
-        return self._network.read_last_pass("error", self.slot)
+        return self._network.read_last_pass("error", self._slots())[..., 0]
 
     def remove(self) -> None:
         """Remove the neuron and every connection at it."""
@@ -381,6 +381,16 @@ class Group:
     def fan_out(self) -> np.ndarray:
         """Connections out of each member, shape (n,)."""
         return self._network.graph.outgoing.length[self.slots].astype(np.int64)
+
+    @property
+    def output(self) -> np.ndarray:
+        """Outputs of the members in the last pass, shape (batch, n), or (batch, time, n) for sequences."""
+        return self._network.read_last_pass("output", self.slots)
+
+    @property
+    def error(self) -> np.ndarray:
+        """Gradients of the loss with respect to the members' inputs, shape (batch, n); see `Neuron.error`."""
+        return self._network.read_last_pass("error", self.slots)
 
     @property
     def incoming(self) -> Connections:

@@ -2,12 +2,25 @@
 
 Every method is the same pattern: a *score* for each connection, a *count* of how many go, a *schedule* that says when,
 and an *exact selection* that takes precisely that many. `scores` holds the scores, `select` the selection, `prune` the
-scopes in which counts are taken, `rewire` prune and grow at a constant number of connections, `recipes` ready methods.
+scopes in which counts are taken, `rewire` prune and grow at a constant number of connections, `recipe` what a training
+step asks of a method, `recipes` ready methods.
 """
 
 from .prune import SCOPES, prune_lowest
+from .recipe import Recipe, Watch
 from .recipes import SET, GradualMagnitude
 from .rewire import GROWERS, Rewire, Rewired
 from .scores import SCORES
 
-__all__ = ["GROWERS", "SCOPES", "SCORES", "SET", "GradualMagnitude", "Rewire", "Rewired", "prune_lowest"]
+__all__ = [
+    "GROWERS",
+    "SCOPES",
+    "SCORES",
+    "SET",
+    "GradualMagnitude",
+    "Recipe",
+    "Rewire",
+    "Rewired",
+    "Watch",
+    "prune_lowest",
+]

@@ -149,16 +149,22 @@ class Pass:
         """(batch, steps)."""
         return self.activations(np.array([slot]))[:, :, 0]
 
-    def error(self, slot: int) -> np.ndarray:
-        """(batch,), at the first step; those of later steps are not kept."""
-        q = self._plan.special[slot]
-        first = self._first_delta
-        if q >= 0:
-            rows = self.buffer("delta_special")[:, first * self._plan.n_special + q]
-        else:
-            rows = self.buffer("delta")[:, first * self._n + slot]
-        scale = 1 if self._divisor is None else self._divisor[slot]
-        return rows.ravel()[: self._batch] * scale
+    def errors(self, slots: np.ndarray) -> np.ndarray:
+        """(batch, len(slots)), at the first step; those of later steps are not kept."""
+        array = np.empty((self._batch, 1, len(slots)), self._dtype)
+        special = self._plan.special[slots]
+        for chosen, name, rows, stride in (
+            (special < 0, "delta", slots, self._n),
+            (special >= 0, "delta_special", special, self._plan.n_special),
+        ):
+            if not chosen.any():
+                continue
+            part = array if chosen.all() else np.empty((self._batch, 1, np.count_nonzero(chosen)), self._dtype)
+            rows = np.ascontiguousarray(rows[chosen], np.int32)
+            kernels.from_panels(_copiers(part), self.buffer(name), rows, self._first_delta * stride, stride, part)
+            if part is not array:
+                array[:, :, chosen] = part
+        return array[:, 0] if self._divisor is None else array[:, 0] * self._divisor[slots]
 
 
 @lru_cache(maxsize=64)

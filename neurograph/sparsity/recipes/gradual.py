@@ -1,58 +1,23 @@
-"""Ready methods from the literature, put together from the parts of this package."""
+"""Gradual magnitude pruning."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import checks
-from ..errors import InvalidValueError, UnknownNameError
-from ..functions.schedules import Cubic
-from .prune import SCOPES, check_per, prune_lowest
-from .rewire import Rewire
-from .scores import resolve
+from ... import checks
+from ...errors import InvalidValueError, UnknownNameError
+from ...functions.schedules import Cubic
+from ..prune import SCOPES, check_per, prune_lowest
+from ..scores import resolve
 
 if TYPE_CHECKING:
-    from ..network import Network
+    from ...network import Network
 
-__all__ = ["SET", "GradualMagnitude"]
-
-
-def SET(
-    fraction: float | Callable = 0.3,
-    every: int = 200,
-    *,
-    start: int = 0,
-    stop: int | None = None,
-    weight: Any = "zeros",
-) -> Rewire:
-    """Sparse evolutionary training: drop the smallest weights, grow as many at random places, layer pair by layer pair.
-
-    Mocanu et al. (2018), "Scalable training of artificial neural networks with adaptive sparse connectivity inspired
-    by network science", Nature Communications 9, 2383. The paper removes a share zeta of the smallest positive and of
-    the largest negative weights; here, as in most later work, it is that share of the smallest absolute weights.
-
-    Parameters
-    ----------
-    fraction : float or schedule
-        zeta: share of the connections of each pair of homes, and of each delay between them, that is replaced.
-    every, start, stop, weight
-        As in `Rewire`.
-
-    Returns
-    -------
-    Rewire
-        To be handed to the Trainer as `rewire=`.
-
-    Examples
-    --------
-    >>> SET(fraction=0.2, every=50).grow
-    'random'
-    """
-    return Rewire("magnitude", "random", fraction, every, "local", start, stop, weight)
+__all__ = ["GradualMagnitude"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,6 @@
+"""Ready methods from the literature, each in a file of its own, put together from the parts of this package."""
+
+from .gradual import GradualMagnitude
+from .set import SET
+
+__all__ = ["SET", "GradualMagnitude"]
