@@ -2132,9 +2132,7 @@ def packed_rows(rows, segment, lo, hi, n_inputs, x):
             total /= np.float32(max(terms, 1))
         total += rows.bias[r]
         activation = entry_of(rows.activation, r)
-        if activation == RELU and total < 0:  # NaN stays NaN
-            total = np.float32(0)
-        x[n_inputs + r] = total
+        x[n_inputs + r] = np.float32(0) if activation == RELU and total < 0 else total  # NaN stays NaN
         if activation != RELU and activation != IDENTITY:
             activate(activation, entry_of(rows.parameter, r), x[n_inputs + r : n_inputs + r + 1])
 

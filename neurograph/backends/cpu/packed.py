@@ -1,6 +1,6 @@
 """Predictions of packed networks: rows are decoded a few at a time, once for all samples of a piece, and run as float32.
 
-Most of what a prediction needs beside the packed arrays is one scratch buffer of about a MiB for decoded rows. One
+Most of what a prediction needs beside the packed arrays is one scratch buffer of two MiB at most for decoded rows. One
 sample alone reads each weight once, so it decodes in registers.
 """
 
@@ -17,7 +17,7 @@ from . import blas, blocked, dense, kernels, long_rows, packed_kernels, threads
 from .buffers import empty
 
 FLOAT = np.dtype(np.float32)
-SCRATCH = 2**17  # connections that are decoded at a time, in 8 bytes each, unless a row is longer
+SCRATCH = 2**18  # connections that are decoded at a time, in 8 bytes each, unless a row is longer
 MATRIX = 2**18  # weights of a matrix that are decoded at a time, in 4 bytes each
 LEAST_TARGETS, LEAST_SAMPLES = 16, 16  # of a matrix, below which the row loops are as good
 PIECE_BYTES = 2**25  # activations that run at once
@@ -238,8 +238,9 @@ def _matrix(
 def _predict_one(packed: Packed, X: np.ndarray) -> np.ndarray:
     """One sample of one step."""
     out = np.empty((1, 1, len(packed.outputs)), FLOAT)
+    workers = 1 if len(packed.weight) < kernels.SERIAL_WORK else threads.count()  # asking numba takes a lock
     kernels.forward_one_packed(
-        threads.count(), packed.segments, packed.start, packed.first, packed.code, packed.weight, packed.scale,
+        workers, packed.segments, packed.start, packed.first, packed.code, packed.weight, packed.scale,
         packed.format.code, packed.activation, packed.parameter, packed.aggregation, packed.bias, packed.outputs,
         X.reshape(-1), np.empty(packed.n, FLOAT), out.reshape(-1),
     )  # fmt: skip

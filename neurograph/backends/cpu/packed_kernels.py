@@ -8,6 +8,9 @@ from functools import partial
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from ...jit import njit
 from ...packed.formats import BF16, FORMATS, HALF_FACTOR, INT8
@@ -17,6 +20,7 @@ jit = partial(njit, nogil=True, error_model="numpy")
 parallel_jit = partial(jit, parallel=True)
 
 HOLE_8, HOLE_16 = FORMATS["int8"].hole, FORMATS["bf16"].hole
+BLOCK = 16  # gaps that are followed together
 DECODED = 16_384  # entries that a thread decodes at a time
 
 
@@ -79,11 +83,55 @@ def _number(index, count, other, at):
         other[np.uint64(at + k)] = index + k
 
 
+@intrinsic
+def _follow_block(typing, code, k, index, other, at):
+    """Running totals of so many gaps in a vector register: each step adds what stands 1, 2, 4, ... places before."""
+    signature = types.int64(code, types.int64, types.int64, other, types.int64)
+
+    def codegen(context, builder, signature, arguments):
+        code, k, index, other, at = arguments
+        t_code, _, _, t_other, _ = signature.args
+        number = ir.IntType(32)
+        gaps, totals = ir.VectorType(ir.IntType(t_code.dtype.bitwidth), BLOCK), ir.VectorType(number, BLOCK)
+
+        def place(kind, array, first, vector):
+            data = context.make_array(kind)(context, builder, array).data
+            return builder.bitcast(builder.gep(data, [first]), vector.as_pointer())
+
+        zero = ir.Constant(totals, [0] * BLOCK)
+        total = builder.zext(builder.load(place(t_code, code, k, gaps), align=t_code.dtype.bitwidth // 8), totals)
+        step = 1
+        while step < BLOCK:
+            lanes = [BLOCK + i - step if i >= step else 0 for i in range(BLOCK)]
+            moved = builder.shuffle_vector(zero, total, ir.Constant(totals, lanes))
+            total, step = builder.add(total, moved), 2 * step
+        start = builder.insert_element(zero, builder.trunc(index, number), ir.Constant(number, 0))
+        total = builder.add(total, builder.shuffle_vector(start, zero, zero))
+        builder.store(total, place(t_other, other, at, totals), align=4)
+        return builder.sext(builder.extract_element(total, ir.Constant(number, BLOCK - 1)), ir.IntType(64))
+
+    return signature, codegen
+
+
+def _follow_block_twin(code, k, index, other, at):
+    other[at : at + BLOCK] = index + np.cumsum(code[k : k + BLOCK], dtype=np.int64)
+    return np.int64(other[at + BLOCK - 1])
+
+
+if numba.config.DISABLE_JIT:
+    _follow_block = _follow_block_twin
+
+
 @jit
 def _follow(code, first, count, index, other, at):
-    for k in range(count):
+    k = np.int64(0)
+    while k + BLOCK <= count:
+        index = _follow_block(code, first + k, index, other, at + k)
+        k += BLOCK
+    while k < count:
         index += np.int64(code[np.uint64(first + k)])
         other[np.uint64(at + k)] = index
+        k += 1
 
 
 @jit
