@@ -136,7 +136,7 @@ class Packed:
         kept = np.where(dense, self.weight != self.format.hole, True)
         kept[sparse] &= code != np.iinfo(self.code.dtype).max
         row, index = row[kept], index[kept]
-        scale = np.broadcast_to(self.scale, (self.n_rows,))[row] if len(self.scale) else None
+        scale = self.column("scale")[row] if self.format.scaled else None
         delay = self.history - index // max(self.n, 1)
         return row, index % max(self.n, 1), delay, formats.widen(self.weight[kept], self.format, scale)
 
@@ -215,7 +215,7 @@ def pack(graph: Any, plan: Any, format: Format, per: str) -> Packed:
     slots, index = slots[by_index], index[by_index]
     weight = _weights(graph, slots, format)
     scale = formats.scales(weight, length, per) if format.scaled else np.zeros(0, np.float32)
-    of_entry = scale if len(scale) == 1 else scale[row] if len(scale) else None
+    of_entry = np.broadcast_to(scale, (count,))[row] if format.scaled else None
     stored = formats.narrow(weight, format, of_entry)
     aggregation = neurons["aggregation"][rows]
     can_be_dense = np.isin(aggregation, ADDS_UP) & (history == 0)
