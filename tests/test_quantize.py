@@ -46,7 +46,9 @@ def with_rounded_weights(net, name, per="neuron"):
         if len(ids) < net.n_inputs:
             ids[int(id)] = twin.add_inputs(1)[0].id
         else:
-            given = dict(activation=neuron.activation, aggregation=neuron.aggregation, bias=float(np.float32(neuron.bias)))
+            given = dict(
+                activation=neuron.activation, aggregation=neuron.aggregation, bias=float(np.float32(neuron.bias))
+            )
             ids[int(id)] = twin.add_neurons(1, **given, time_constant=neuron.time_constant)[0].id
     conns = net.connections
     ends = [[ids[int(i)] for i in end] for end in (conns.source, conns.target)]
@@ -102,7 +104,10 @@ def test_int8_errs_by_half_a_step(per, rng):
     net = layered(0.5)
     net.connections.weight = rng.normal(size=net.n_connections) * 10.0 ** rng.integers(-3, 3, net.n_connections)
     again = net.quantize("int8", per=per).dequantize()
-    key = {(int(s), int(t)): w for s, t, w in zip(net.connections.source, net.connections.target, net.connections.weight, strict=True)}
+    key = {
+        (int(s), int(t)): w
+        for s, t, w in zip(net.connections.source, net.connections.target, net.connections.weight, strict=True)
+    }
     for t in np.unique(again.connections.target):
         mine = again.connections[again.connections.target == t]
         was = np.array([key[int(s), int(t)] for s in mine.source])
@@ -159,7 +164,9 @@ def test_float64_beyond_float32_is_refused():
 # -- predictions -------------------------------------------------------------------------------------------------------
 
 
-@given(net=testing.networks(activations=SMOOTH, aggregations=(*testing.AGGREGATIONS, "maxabs", "median")), data=st.data())
+@given(
+    net=testing.networks(activations=SMOOTH, aggregations=(*testing.AGGREGATIONS, "maxabs", "median")), data=st.data()
+)
 def test_any_wiring(net, data):
     """Every activation and aggregation on random DAGs, for one sample and for several, on both backends."""
     name, per = data.draw(st.sampled_from(NAMES)), data.draw(st.sampled_from(["neuron", "network"]))
@@ -257,7 +264,11 @@ def test_buffers_of_any_size(density, monkeypatch, rng):
 def test_time(name, leaks, backend, monkeypatch, rng):
     """Delays, loops and time constants; the state is carried from window to window."""
     net = ng.Network(seed=1, backend=backend)
-    x, h, y = net.add_inputs(3), net.add_neurons(6, activation="tanh", time_constant=2.5 if leaks else 1.0), net.add_outputs(2)
+    x, h, y = (
+        net.add_inputs(3),
+        net.add_neurons(6, activation="tanh", time_constant=2.5 if leaks else 1.0),
+        net.add_outputs(2),
+    )
     net.connect(x, h)
     net.connect(h, h, density=0.5, delay=3)
     net.connect(h, h, density=0.5, delay=1)

@@ -7,7 +7,7 @@ can read: ``position + (history - delay) * n``, which without time is the positi
 Rows come in *segments*, each of neighbours in one generation:
 
 - sparse: an entry holds the gap to the index before it, in one byte or two, and the weight. A gap too large for the
-  code is that of several entries, of which all but the last are *skips*: the largest code, a weight that does not count.
+  code takes several entries, of which all but the last are *skips*: the largest code, and a weight that does not count.
 - dense: rows whose sources fill most of one range are a matrix without any index. What is not connected is a hole.
 
 One running total finds both: within a segment codes and weights advance together.
@@ -177,7 +177,7 @@ class Packed:
                 and (base >= 0).all()
                 and (width >= 0).all()
                 and np.isin(self.offsets[1:-1], lo).all()
-                and (np.diff(start)[np.repeat(width > 0, hi - lo)] == np.repeat(width, hi - lo)[np.repeat(width > 0, hi - lo)]).all()
+                and ((wide := np.repeat(width, hi - lo)) == np.where(wide > 0, np.diff(start), 0)).all()
                 and (start[lo[width == 0]] + shift[width == 0] >= 0).all()
                 and (start[hi[width == 0]] + shift[width == 0] <= len(self.code)).all()
                 and (base[width > 0] + width[width > 0] <= self.n).all()

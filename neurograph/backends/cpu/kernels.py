@@ -2129,7 +2129,7 @@ def packed_rows(rows, segment, lo, hi, n_inputs, x):
         if rows.scale.shape[0] > 0:
             total *= entry_of(rows.scale, r)
         if kind == MEAN:
-            total /= np.float32(max(terms, 1))
+            total /= x.dtype.type(max(terms, 1))
         total += rows.bias[r]
         activation = entry_of(rows.activation, r)
         x[n_inputs + r] = np.float32(0) if activation == RELU and total < 0 else total  # NaN stays NaN
@@ -2141,7 +2141,9 @@ def packed_rows(rows, segment, lo, hi, n_inputs, x):
 def _packed_shares(shares, rows, segment, lo, hi, n_inputs, x):
     for i in numba.prange(shares):
         share = np.int64(i)
-        packed_rows(rows, segment, lo + (hi - lo) * share // shares, lo + (hi - lo) * (share + 1) // shares, n_inputs, x)
+        packed_rows(
+            rows, segment, lo + (hi - lo) * share // shares, lo + (hi - lo) * (share + 1) // shares, n_inputs, x
+        )
 
 
 @jit

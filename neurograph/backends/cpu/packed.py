@@ -1,4 +1,4 @@
-"""Predictions of packed networks: rows are decoded a few at a time, once for all samples of a piece, and run as float32.
+"""Predictions of packed networks: rows are decoded a few at a time, once for a piece of samples, and run as float32.
 
 Most of what a prediction needs beside the packed arrays is one scratch buffer of two MiB at most for decoded rows. One
 sample alone reads each weight once, so it decodes in registers.
@@ -7,7 +7,7 @@ sample alone reads each weight once, so it decodes in registers.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -113,8 +113,8 @@ def _copiers(array: np.ndarray) -> int:
 
 
 def _neurons(packed: Packed) -> Neurons:
-    def by_position(name: str, dtype: type) -> np.ndarray:
-        column = np.zeros(packed.n, dtype)
+    def by_position(name: str, dtype: Any) -> np.ndarray:
+        column: np.ndarray = np.zeros(packed.n, dtype)
         column[packed.n_inputs :] = getattr(packed, name)
         return column
 
@@ -230,8 +230,8 @@ def _matrix(
     order = np.arange(packed.n_inputs + chunk.lo, packed.n_inputs + chunk.hi, dtype=np.int32)
     nothing = np.zeros(packed.n, np.int32)
     kernels.finish(
-        workers, order, 1, scratch.sums, scratch.begin, nothing, scratch.other, NONE_32, NONE_16, scratch.value, *neurons,
-        acts, z, False, kept,
+        workers, order, 1, scratch.sums, scratch.begin, nothing, scratch.other, NONE_32, NONE_16, scratch.value,
+        *neurons, acts, z, False, kept,
     )  # fmt: skip
 
 

@@ -24,8 +24,8 @@ BLOCK = 16  # gaps that are followed together
 DECODED = 16_384  # entries that a thread decodes at a time
 
 
-# A function for each loop: in one function that branches on the format they do not vectorise. Whole arrays and places in
-# them: a slice is an object, which costs as much as ten connections.
+# A function for each loop: in one function that branches on the format they do not vectorise. Whole arrays and places
+# in them: a slice is an object, which costs as much as ten connections.
 
 
 @jit
@@ -160,7 +160,8 @@ def segment_of(segments, row):
 
 @jit
 def decode_rows(
-    lo, hi, origin, back, n_inputs, segments, start, first, code, weight, scale, format, value, bits, other, begin, length
+    lo, hi, origin, back, n_inputs, segments, start, first, code, weight, scale, format, value, bits, other, begin,
+    length,
 ):  # fmt: skip
     """Decode rows ``lo:hi`` to where their entries stand, counted from entry ``origin``.
 
