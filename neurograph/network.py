@@ -1415,8 +1415,12 @@ def _is_single(member: Any) -> bool:
     return isinstance(member, (Neuron, int, np.integer)) and not isinstance(member, bool)
 
 
-def load(path: str | os.PathLike) -> Network | QuantizedNetwork:
+def load(path: str | os.PathLike) -> Any:
     """Read a network that `Network.save`, or `QuantizedNetwork.save`, wrote.
+
+    Returns
+    -------
+    Network or QuantizedNetwork
 
     Raises
     ------

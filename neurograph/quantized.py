@@ -218,9 +218,8 @@ class QuantizedNetwork:
         for name, renamed in (("activation", codes), ("aggregation", kinds)):
             values, inverse = np.unique(arrays[name], return_inverse=True)
             arrays[name] = np.array([renamed[int(value)] for value in values], np.int8)[inverse]
-        packed = Packed(
-            FORMATS[meta["format"]], int(meta["n_inputs"]), int(meta["n_connections"]), int(meta["history"]), **arrays
-        )
+        counts = (int(meta[name]) for name in ("n_inputs", "n_connections", "history"))
+        packed = Packed(FORMATS[meta["format"]], *counts, **arrays)  # type: ignore[arg-type]
         try:
             packed.check()
         except (ValueError, AttributeError) as error:

@@ -33,9 +33,8 @@ ALLOWED = {
     "quantized": {"backends", "packed", "plan", "graph", "io", "samples"},
     "state": {"graph", "io"},
     "sequences": {"backends", "memory", "plan", "graph"},
-    "network": {
-        "backends", "plan", "schedule", "graph", "io", "state", "sampling", "samples", "names", "sequences", "quantized"
-    },  # fmt: skip
+    "network": {"backends", "plan", "schedule", "graph", "io", "state", "sampling", "samples", "names", "sequences"}
+    | {"quantized"},
     "union": {"network", "graph"},
     "optim": {"network"},
     "callbacks": {"network"},

@@ -13,7 +13,7 @@ One pattern of each format, which no weight has, marks a *hole*: a pair in a den
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -97,7 +97,7 @@ def scales(weight: np.ndarray, length: np.ndarray, per: str) -> np.ndarray:
     return np.where(largest > 0, np.maximum(largest / np.float32(127), np.finfo(np.float32).tiny), 1).astype(np.float32)
 
 
-def narrow(weight: np.ndarray, format: Format, scale: np.ndarray | None = None) -> np.ndarray:
+def narrow(weight: np.ndarray, format: Format, scale: Any = None) -> np.ndarray:
     """Finite float32 weights in fewer bytes; ``scale`` broadcasts against them.
 
     Raises
@@ -135,7 +135,7 @@ def too_large(weight: np.ndarray, format: Format) -> np.ndarray:
     return np.zeros(weight.shape, bool)
 
 
-def widen(stored: np.ndarray, format: Format, scale: np.ndarray | None = None) -> np.ndarray:
+def widen(stored: np.ndarray, format: Format, scale: Any = None) -> np.ndarray:
     """The float32 numbers that narrow weights stand for; holes are zero.
 
     Examples
@@ -146,7 +146,7 @@ def widen(stored: np.ndarray, format: Format, scale: np.ndarray | None = None) -
     """
     hole = stored == format.hole
     if format.code == INT8:
-        values = stored.astype(np.float32) * scale
+        values: np.ndarray = stored.astype(np.float32) * scale
     elif format.code == FP16:
         values = stored.view(np.float16).astype(np.float32)
     else:

@@ -7,7 +7,7 @@ can read: ``position + (history - delay) * n``, which without time is the positi
 Rows come in *segments*, each of neighbours in one generation:
 
 - sparse: an entry holds the gap to the index before it, in one byte or two, and the weight. A gap too large for the
-  code is that of several entries, of which all but the last are *skips*: the largest code, a weight that does not count.
+  code takes several entries, of which all but the last are *skips*: the largest code, and a weight that does not count.
 - dense: rows whose sources fill most of one range are a matrix without any index. What is not connected is a hole.
 
 One running total finds both: within a segment codes and weights advance together.
@@ -15,7 +15,8 @@ One running total finds both: within a segment codes and weights advance togethe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ SHIFTED = 8  # rows whose ranges differ by more than 1/8 are not of one dense se
 NO_FIRST = np.zeros(0, np.uint32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Packed:
     """A frozen network: arrays that no one changes.
 
@@ -58,6 +59,8 @@ class Packed:
         The first index of each row, counted from its segment's base, where that saves codes.
     code : ndarray of uint8 or uint16
     weight : ndarray of int8 or uint16
+    layouts : dict
+        What backends remember: a tuple for every piece of 100,000 connections or so.
     """
 
     format: Format
@@ -77,18 +80,19 @@ class Packed:
     first: np.ndarray
     code: np.ndarray
     weight: np.ndarray
+    layouts: dict[Any, Any] = field(default_factory=dict, repr=False)
 
-    @property
+    @cached_property
     def n_rows(self) -> int:
         """Neurons that compute something."""
         return len(self.bias)
 
-    @property
+    @cached_property
     def n(self) -> int:
         """Positions: all neurons."""
         return self.n_inputs + self.n_rows
 
-    @property
+    @cached_property
     def leaks(self) -> bool:
         """Whether a potential carries over from step to step."""
         return bool((self.time_constant != 1).any())
@@ -103,7 +107,7 @@ class Packed:
         """Bytes of all arrays."""
         return sum(array.nbytes for array in self.arrays.values())
 
-    @property
+    @cached_property
     def adds_up(self) -> bool:
         """Whether all terms are summed or averaged."""
         return bool(np.isin(self.aggregation, ADDS_UP).all())
@@ -132,7 +136,7 @@ class Packed:
         kept = np.where(dense, self.weight != self.format.hole, True)
         kept[sparse] &= code != np.iinfo(self.code.dtype).max
         row, index = row[kept], index[kept]
-        scale = np.broadcast_to(self.scale, (self.n_rows,))[row] if len(self.scale) else None
+        scale = self.column("scale")[row] if self.format.scaled else None
         delay = self.history - index // max(self.n, 1)
         return row, index % max(self.n, 1), delay, formats.widen(self.weight[kept], self.format, scale)
 
@@ -173,7 +177,7 @@ class Packed:
                 and (base >= 0).all()
                 and (width >= 0).all()
                 and np.isin(self.offsets[1:-1], lo).all()
-                and (np.diff(start)[np.repeat(width > 0, hi - lo)] == np.repeat(width, hi - lo)[np.repeat(width > 0, hi - lo)]).all()
+                and ((wide := np.repeat(width, hi - lo)) == np.where(wide > 0, np.diff(start), 0)).all()
                 and (start[lo[width == 0]] + shift[width == 0] >= 0).all()
                 and (start[hi[width == 0]] + shift[width == 0] <= len(self.code)).all()
                 and (base[width > 0] + width[width > 0] <= self.n).all()
@@ -211,7 +215,7 @@ def pack(graph: Any, plan: Any, format: Format, per: str) -> Packed:
     slots, index = slots[by_index], index[by_index]
     weight = _weights(graph, slots, format)
     scale = formats.scales(weight, length, per) if format.scaled else np.zeros(0, np.float32)
-    of_entry = scale if len(scale) == 1 else scale[row] if len(scale) else None
+    of_entry = np.broadcast_to(scale, (count,))[row] if format.scaled else None
     stored = formats.narrow(weight, format, of_entry)
     aggregation = neurons["aggregation"][rows]
     can_be_dense = np.isin(aggregation, ADDS_UP) & (history == 0)

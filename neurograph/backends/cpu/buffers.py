@@ -10,13 +10,20 @@ from ...errors import OutOfMemoryError
 
 
 def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Zeros that begin on a 2 MiB boundary of an allocation large enough for numpy to ask for huge pages.
+    """Zeros in an `empty` array."""
+    array = empty(shape, dtype)
+    array[:] = 0
+    return array
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array that begins on a 2 MiB boundary of an allocation large enough for numpy to ask for huge pages.
 
     Connections visit the rows of a panel at random; on 4 KiB pages every other visit misses the address cache.
     """
     size = math.prod(shape) * dtype.itemsize
     if size < 2**18:
-        return np.zeros(shape, dtype)
+        return np.empty(shape, dtype)
     try:
         memory = np.empty(size + 2**22, np.uint8)  # what is never touched takes no memory
     except MemoryError:
@@ -25,6 +32,4 @@ def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
             "time steps at once"
         ) from None
     begin = -memory.ctypes.data % 2**21
-    array = memory[begin : begin + size].view(dtype).reshape(shape)
-    array[:] = 0
-    return array
+    return memory[begin : begin + size].view(dtype).reshape(shape)

@@ -2015,58 +2015,72 @@ def packed_number(code, format):
     return _float_of((sign << np.uint32(16)) | (magnitude << np.uint32(13))) * np.float32(HALF_FACTOR)
 
 
+# A function for each loop, so that they vectorise; whole arrays, because a slice costs as much as ten connections.
+
+
 @jit
-def dot_neighbours(weight, k0, count, format, gaps, x, first):
-    """The sum over a row of a dense segment; int8 weights without their scale."""
+def _dot_bytes(weight, k0, count, x, first):
     total = np.float32(0)
-    if format == INT8 and not gaps:
-        for k in range(count):
-            total += np.float32(weight[np.uint64(k0 + k)]) * x[np.uint64(first + k)]
-    elif format == INT8:
-        for k in range(count):
-            total += packed_number(weight[np.uint64(k0 + k)], np.int64(INT8)) * x[np.uint64(first + k)]
-    elif format == BF16:
-        for k in range(count):
-            total += packed_number(weight[np.uint64(k0 + k)], np.int64(BF16)) * x[np.uint64(first + k)]
-    else:
-        for k in range(count):
-            total += packed_number(weight[np.uint64(k0 + k)], np.int64(FP16)) * x[np.uint64(first + k)]
+    for k in range(count):
+        total += np.float32(weight[np.uint64(k0 + k)]) * x[np.uint64(first + k)]
     return total
 
 
 @jit
-def dot_gaps(weight, k0, count, format, code, c0, gaps, x, first):
-    """The sum over a row of a sparse segment, and its number of terms; int8 weights without their scale."""
-    at, terms = np.uint64(first), count
+def _dot_numbers(weight, k0, count, format, x, first):
+    total = np.float32(0)
+    for k in range(count):
+        total += packed_number(weight[np.uint64(k0 + k)], format) * x[np.uint64(first + k)]
+    return total
+
+
+@jit
+def dot_neighbours(weight, k0, count, format, gaps, x, first):
+    """The sum over a row of a dense segment; int8 weights without their scale."""
+    if format == INT8 and not gaps:
+        return _dot_bytes(weight, k0, count, x, first)
+    if format == INT8:
+        return _dot_numbers(weight, k0, count, INT8, x, first)
+    if format == BF16:
+        return _dot_numbers(weight, k0, count, BF16, x, first)
+    return _dot_numbers(weight, k0, count, FP16, x, first)
+
+
+@jit
+def dot_bytes(weight, k0, count, code, c0, x, first):
+    """The sum over a row of a sparse segment without skips, from int8 weights without their scale."""
     a, b, c, d = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-    k = np.int64(0)
-    if gaps:
-        most = np.int64(255 if code.itemsize == 1 else 65535)
-        terms = np.int64(0)
-        while k < count:
-            gap = np.int64(code[np.uint64(c0 + k)])
-            at += np.uint64(gap)
-            if gap != most:
-                terms += 1
-                a += packed_number(weight[np.uint64(k0 + k)], format) * x[at]
-            k += 1
-        return a, terms
-    while k + 4 <= count:
+    at, k, one = np.uint64(first), np.int64(0), np.uint64(1)
+    while k + 4 <= count:  # a single sum would wait for itself
         p, q = np.uint64(c0 + k), np.uint64(k0 + k)
-        first_at = at + np.uint64(code[p])
-        second_at = first_at + np.uint64(code[p + np.uint64(1)])
-        third_at = second_at + np.uint64(code[p + np.uint64(2)])
-        at = third_at + np.uint64(code[p + np.uint64(3)])
-        a += packed_number(weight[q], format) * x[first_at]
-        b += packed_number(weight[q + np.uint64(1)], format) * x[second_at]
-        c += packed_number(weight[q + np.uint64(2)], format) * x[third_at]
-        d += packed_number(weight[q + np.uint64(3)], format) * x[at]
+        second = at + np.uint64(code[p])
+        third = second + np.uint64(code[p + one])
+        fourth = third + np.uint64(code[p + one + one])
+        at = fourth + np.uint64(code[p + one + one + one])
+        a += np.float32(weight[q]) * x[second]
+        b += np.float32(weight[q + one]) * x[third]
+        c += np.float32(weight[q + one + one]) * x[fourth]
+        d += np.float32(weight[q + one + one + one]) * x[at]
         k += 4
     while k < count:
         at += np.uint64(code[np.uint64(c0 + k)])
-        a += packed_number(weight[np.uint64(k0 + k)], format) * x[at]
+        a += np.float32(weight[np.uint64(k0 + k)]) * x[at]
         k += 1
-    return (a + b) + (c + d), terms
+    return (a + b) + (c + d)
+
+
+@jit
+def dot_gaps(weight, k0, count, format, code, c0, x, first):
+    """The sum over a row of a sparse segment, and its number of terms."""
+    skip = np.uint64(255 if code.itemsize == 1 else 65535)
+    at, total, terms = np.uint64(first), np.float32(0), np.int64(0)
+    for k in range(count):
+        gap = np.uint64(code[np.uint64(c0 + k)])
+        at += gap
+        if gap != skip:
+            terms += 1
+            total += packed_number(weight[np.uint64(k0 + k)], format) * x[at]
+    return total, terms
 
 
 class PackedRows(NamedTuple):
@@ -2100,44 +2114,36 @@ def packed_rows(rows, segment, lo, hi, n_inputs, x):
         k0 = np.int64(rows.start[r])
         count = np.int64(rows.start[r + 1]) - k0
         kind = entry_of(rows.aggregation, r)
+        terms = count
         if width > 0:
             total = dot_neighbours(rows.weight, k0, count, rows.format, gaps, x, base)
-            terms = count
             if gaps and kind == MEAN:
                 for k in range(k0, k0 + count):
                     terms -= np.int64(rows.weight[k]) == (HOLE_8 if rows.format == INT8 else HOLE_16)
         else:
             first = base + np.int64(rows.first[r]) if rows.first.shape[0] > 0 else base
-            if rows.format == INT8:  # formats that are known when it is compiled
-                total, terms = dot_gaps(
-                    rows.weight, k0, count, np.int64(INT8), rows.code, k0 + shift, gaps, x, first
-                )  # fmt: skip
-            elif rows.format == BF16:
-                total, terms = dot_gaps(
-                    rows.weight, k0, count, np.int64(BF16), rows.code, k0 + shift, gaps, x, first
-                )  # fmt: skip
+            if rows.format == INT8 and not gaps:
+                total = dot_bytes(rows.weight, k0, count, rows.code, k0 + shift, x, first)
             else:
-                total, terms = dot_gaps(
-                    rows.weight, k0, count, np.int64(FP16), rows.code, k0 + shift, gaps, x, first
-                )  # fmt: skip
+                total, terms = dot_gaps(rows.weight, k0, count, rows.format, rows.code, k0 + shift, x, first)
         if rows.scale.shape[0] > 0:
             total *= entry_of(rows.scale, r)
         if kind == MEAN:
-            total /= np.float32(max(terms, 1))
+            total /= x.dtype.type(max(terms, 1))
         total += rows.bias[r]
-        code = entry_of(rows.activation, r)
-        if code == RELU and total < 0:  # NaN stays NaN
-            total = np.float32(0)
-        x[n_inputs + r] = total
-        if code != RELU and code != IDENTITY:
-            activate(code, entry_of(rows.parameter, r), x[n_inputs + r : n_inputs + r + 1])
+        activation = entry_of(rows.activation, r)
+        x[n_inputs + r] = np.float32(0) if activation == RELU and total < 0 else total  # NaN stays NaN
+        if activation != RELU and activation != IDENTITY:
+            activate(activation, entry_of(rows.parameter, r), x[n_inputs + r : n_inputs + r + 1])
 
 
 @parallel_jit
 def _packed_shares(shares, rows, segment, lo, hi, n_inputs, x):
     for i in numba.prange(shares):
         share = np.int64(i)
-        packed_rows(rows, segment, lo + (hi - lo) * share // shares, lo + (hi - lo) * (share + 1) // shares, n_inputs, x)
+        packed_rows(
+            rows, segment, lo + (hi - lo) * share // shares, lo + (hi - lo) * (share + 1) // shares, n_inputs, x
+        )
 
 
 @jit

@@ -1,27 +1,29 @@
-"""Predictions of packed networks: rows are decoded a few at a time, once for all samples of a piece, and run as float32.
+"""Predictions of packed networks: rows are decoded a few at a time, once for a piece of samples, and run as float32.
 
-Most of what a prediction needs beside the packed arrays is one scratch buffer of about a MiB for decoded rows. One
+Most of what a prediction needs beside the packed arrays is one scratch buffer of two MiB at most for decoded rows. One
 sample alone reads each weight once, so it decodes in registers.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...packed import Packed
 from ...packed.layout import ADDS_UP, BASE, GAPS, HI, LO, WIDTH
 from . import blas, blocked, dense, kernels, long_rows, packed_kernels, threads
-from .buffers import zeros
+from .buffers import empty
 
 FLOAT = np.dtype(np.float32)
-SCRATCH = 2**17  # connections that are decoded at a time, in 8 bytes each, unless a row is longer
+SCRATCH = 2**18  # connections that are decoded at a time, in 8 bytes each, unless a row is longer
 MATRIX = 2**18  # weights of a matrix that are decoded at a time, in 4 bytes each
 LEAST_TARGETS, LEAST_SAMPLES = 16, 16  # of a matrix, below which the row loops are as good
 PIECE_BYTES = 2**25  # activations that run at once
 PIECE = 2048  # samples that run at once
 LEAST = 64  # samples that always run together
+NO_LONG_ROWS = long_rows.LongRows()
 NONE_16, NONE_32 = np.zeros(0, np.int16), np.zeros(0, np.int32)
 
 
@@ -31,6 +33,7 @@ class Chunk(NamedTuple):
     lo: int
     hi: int
     segment: int  # of the matrix, -1 for the row loops
+    entries: int
 
 
 class Neurons(NamedTuple):
@@ -45,13 +48,16 @@ class Neurons(NamedTuple):
 
 
 class Scratch:
-    """Room for decoded rows, and where each of them is."""
+    """Room for decoded rows, and where each of them is; and for the sums of a matrix."""
 
-    def __init__(self, packed: Packed, entries: int, matrix: int):
-        self.value = np.empty(max(entries, matrix), FLOAT)
+    def __init__(self, packed: Packed, chunks: tuple[Chunk, ...], samples: int):
+        entries = max((chunk.entries for chunk in chunks if chunk.segment < 0), default=0)
+        self.value = np.empty(max((chunk.entries for chunk in chunks), default=0), FLOAT)
         self.bits = self.value.view(np.uint32)
         self.other = np.empty(entries, np.int32)
-        self.begin, self.length = np.zeros(packed.n, np.int64), np.zeros(packed.n, np.int32)
+        self.begin, self.length = np.empty(packed.n, np.int64), np.empty(packed.n, np.int32)
+        rows = max((chunk.hi - chunk.lo for chunk in chunks if chunk.segment >= 0), default=0)
+        self.sums = np.empty(rows * samples, FLOAT)
         self.n_special = 0 if packed.adds_up else int((~np.isin(packed.column("aggregation"), ADDS_UP)).sum())
         self.holds: Chunk | None = None
 
@@ -68,33 +74,38 @@ def predict(packed: Packed, X: np.ndarray, batch_size: int | None = None) -> np.
         batch_size = min(max(fitting, LEAST), PIECE)
     size = min(batch, batch_size)
     window = min(steps, max(1, 2 * history, PIECE_BYTES // (row * size)))
-    lanes = kernels.lanes_of(FLOAT, size, n)
-    panels = -(-size // lanes)
-    acts = zeros((panels, (history + window) * n, lanes), FLOAT)
-    z = zeros(acts.shape, FLOAT) if packed.leaks else acts
-    neurons = _neurons(packed)
-    chunks = _chunks(packed, size)
-    scratch = _scratch(packed, chunks, panels * lanes)
+    lanes = _lanes(size, n)
+    acts = empty((-(-size // lanes), (history + window) * n, lanes), FLOAT)
+    z = empty(acts.shape, FLOAT) if packed.leaks else acts
+    chunks = _chunks(packed, size >= LEAST_SAMPLES)
+    scratch, neurons = Scratch(packed, chunks, acts.shape[0] * lanes), _neurons(packed)
     out = np.empty((batch, steps, len(packed.outputs)), FLOAT)
     outputs, inputs = packed.outputs.astype(np.int32), np.arange(packed.n_inputs, dtype=np.int32)
     for first in range(0, batch, size):
         piece = X[first : first + size]
-        used = -(-len(piece) // lanes)
-        here, potentials = acts[:used], z[:used]
+        here, potentials = (rows[: -(-len(piece) // lanes)] for rows in (acts, z))
         if history:
             here[:, : history * n] = 0
             potentials[:, : history * n] = 0
         for begin in range(0, steps, window):
-            part = np.ascontiguousarray(piece[:, begin : begin + window])
+            part = piece[:, begin : begin + window]
+            # Numba types arrays with gaps, or read-only ones, apart, which would compile every kernel again.
+            part = part if part.flags.carray else np.array(part, order="C")
             if begin:  # what the window before it left is where this one begins
-                for rows in {id(here): here, id(potentials): potentials}.values():
+                for rows in (here, potentials) if packed.leaks else (here,):
                     rows[:, : history * n] = rows[:, window * n : (window + history) * n].copy()
             kernels.to_panels(_copiers(part), part, inputs, here, history * n, n, True)
             _run(packed, chunks, scratch, neurons, here, potentials, part.shape[1])
-            made = np.empty((*part.shape[:2], len(outputs)), FLOAT)
+            made = out[first : first + size] if window == steps else np.empty((*part.shape[:2], len(outputs)), FLOAT)
             kernels.from_panels(_copiers(made), here, outputs, history * n, n, made)
-            out[first : first + size, begin : begin + window] = made
+            if window < steps:
+                out[first : first + size, begin : begin + window] = made
     return out
+
+
+@lru_cache(maxsize=64)
+def _lanes(batch: int, rows: int) -> int:
+    return kernels.lanes_of(FLOAT, batch, rows)
 
 
 def _copiers(array: np.ndarray) -> int:
@@ -102,15 +113,16 @@ def _copiers(array: np.ndarray) -> int:
 
 
 def _neurons(packed: Packed) -> Neurons:
-    def by_position(name: str, dtype: type) -> np.ndarray:
-        column = np.zeros(packed.n, dtype)
+    def by_position(name: str, dtype: Any) -> np.ndarray:
+        column: np.ndarray = np.zeros(packed.n, dtype)
         column[packed.n_inputs :] = getattr(packed, name)
         return column
 
     aggregation = by_position("aggregation", np.int8)
     special = np.full(packed.n, -1, np.int32)
-    which = np.flatnonzero(~np.isin(aggregation, ADDS_UP))
-    special[which] = np.arange(len(which))
+    if not packed.adds_up:
+        which = np.flatnonzero(~np.isin(aggregation, ADDS_UP))
+        special[which] = np.arange(len(which))
     rate = np.zeros(0, FLOAT)
     if packed.leaks:
         rate = np.ones(packed.n, FLOAT)
@@ -121,12 +133,16 @@ def _neurons(packed: Packed) -> Neurons:
     )  # fmt: skip
 
 
-def _chunks(packed: Packed, samples: int) -> list[Chunk]:
-    """All rows in their order, in pieces that are decoded together."""
+def _chunks(packed: Packed, by_matrix: bool) -> tuple[Chunk, ...]:
+    """All rows in their order, in pieces that are decoded together; dense segments as matrices if it pays."""
+    if by_matrix not in packed.layouts:
+        packed.layouts[by_matrix] = _cut(packed, by_matrix)
+    return packed.layouts[by_matrix]
+
+
+def _cut(packed: Packed, by_matrix: bool) -> tuple[Chunk, ...]:
     segments, chunks, start = packed.segments, [], packed.start.astype(np.int64)
-    wide = segments[:, WIDTH] > 0
-    if samples < LEAST_SAMPLES:
-        wide[:] = False
+    wide = (segments[:, WIDTH] > 0) & by_matrix
     wide &= segments[:, HI] - segments[:, LO] >= LEAST_TARGETS
     if packed.aggregation.any():  # a mean of a matrix with holes has its own number of terms
         column = packed.column("aggregation")
@@ -138,40 +154,34 @@ def _chunks(packed: Packed, samples: int) -> list[Chunk]:
         while done < hi:  # by rows up to the next matrix
             end = int(np.searchsorted(start, start[done] + SCRATCH, side="right")) - 1
             end = min(max(end, done + 1), hi)
-            chunks.append(Chunk(done, end, -1))
+            chunks.append(Chunk(done, end, -1, int(start[end] - start[done])))
             done = end
         if number < len(segments):
             lo, hi = (int(i) for i in segments[number, [LO, HI]])
             step = max(LEAST_TARGETS, MATRIX // int(segments[number, WIDTH]))
-            chunks += [Chunk(at, min(at + step, hi), int(number)) for at in range(lo, hi, step)]
+            for at in range(lo, hi, step):
+                end = min(at + step, hi)
+                chunks.append(Chunk(at, end, int(number), int(start[end] - start[at])))
             done = hi
-    return chunks
-
-
-def _scratch(packed: Packed, chunks: list[Chunk], samples: int) -> tuple[Scratch, np.ndarray]:
-    entries = [0, *(int(packed.start[c.hi]) - int(packed.start[c.lo]) for c in chunks if c.segment < 0)]
-    matrices = [0, *(int(packed.start[c.hi]) - int(packed.start[c.lo]) for c in chunks if c.segment >= 0)]
-    sums = [0, *(c.hi - c.lo for c in chunks if c.segment >= 0)]
-    return Scratch(packed, max(entries), max(matrices)), np.empty(max(sums) * samples, FLOAT)
+    return tuple(chunks)
 
 
 def _run(
-    packed: Packed, chunks: list[Chunk], scratch: tuple[Scratch, np.ndarray], neurons: Neurons, acts: np.ndarray,
-    z: np.ndarray, steps: int,
+    packed: Packed, chunks: tuple[Chunk, ...], scratch: Scratch, neurons: Neurons, acts: np.ndarray, z: np.ndarray,
+    steps: int,
 ) -> None:  # fmt: skip
     """Fill the rows of ``steps`` steps behind those of the history."""
-    room, sums = scratch
-    kept = np.empty((len(acts), steps * room.n_special, 4, acts.shape[2]), FLOAT)
+    kept = np.empty((len(acts), steps * scratch.n_special, 4, acts.shape[2]), FLOAT)
     if len(chunks) == 1 and chunks[0].segment < 0:
-        _rows(packed, chunks[0], room, neurons, acts, z, kept, 0, steps)
+        _rows(packed, chunks[0], scratch, neurons, acts, z, kept, 0, steps)
         return
     with blas.one_thread():
         for step in range(steps):
             for chunk in chunks:
                 if chunk.segment < 0:
-                    _rows(packed, chunk, room, neurons, acts, z, kept, step, 1)
+                    _rows(packed, chunk, scratch, neurons, acts, z, kept, step, 1)
                 else:
-                    _matrix(packed, chunk, room, sums, neurons, acts, z, kept)
+                    _matrix(packed, chunk, scratch, neurons, acts, z, kept)
 
 
 def _rows(
@@ -189,20 +199,21 @@ def _rows(
         )  # fmt: skip
         scratch.holds = chunk
     order = np.arange(packed.n_inputs + lo, packed.n_inputs + hi, dtype=np.int32)
-    inside = packed.offsets[(packed.offsets > lo) & (packed.offsets < hi)]
-    offsets = np.concatenate([[0], inside - lo, [hi - lo]])
-    work = packed.start[lo : hi + 1].astype(np.int64)
-    work += np.arange(hi - lo + 1) - work[0]
+    offsets, work = packed.offsets, packed.start[lo : hi + 1].astype(np.int64)
+    if hi - lo < packed.n_rows:
+        inside = offsets[(offsets > lo) & (offsets < hi)]
+        offsets = np.concatenate([[0], inside - lo, [hi - lo]])
+        work -= work[0]
     kernels.forward(
         order, offsets, work, order, offsets[:0], workers, steps, packed.history + step, n, scratch.n_special,
-        scratch.begin, scratch.length, scratch.other, NONE_32, NONE_16, *long_rows.LongRows(), scratch.value,
+        scratch.begin, scratch.length, scratch.other, NONE_32, NONE_16, *NO_LONG_ROWS, scratch.value,
         *neurons, acts, z, packed.leaks, kept,
     )  # fmt: skip
 
 
 def _matrix(
-    packed: Packed, chunk: Chunk, scratch: Scratch, sums: np.ndarray, neurons: Neurons, acts: np.ndarray,
-    z: np.ndarray, kept: np.ndarray,
+    packed: Packed, chunk: Chunk, scratch: Scratch, neurons: Neurons, acts: np.ndarray, z: np.ndarray,
+    kept: np.ndarray,
 ) -> None:  # fmt: skip
     """Run rows of a dense segment by BLAS."""
     segment, workers = packed.segments[chunk.segment], threads.count()
@@ -214,21 +225,22 @@ def _matrix(
         )  # fmt: skip
         scratch.holds = chunk
     dense.forward_neighbours(
-        workers, blocked.SHARES, blas.address(FLOAT), acts, int(segment[BASE]), width, rows, scratch.value, sums
+        workers, blocked.SHARES, blas.address(FLOAT), acts, int(segment[BASE]), width, rows, scratch.value, scratch.sums
     )
     order = np.arange(packed.n_inputs + chunk.lo, packed.n_inputs + chunk.hi, dtype=np.int32)
     nothing = np.zeros(packed.n, np.int32)
     kernels.finish(
-        workers, order, 1, sums, scratch.begin, nothing, scratch.other, NONE_32, NONE_16, scratch.value, *neurons,
-        acts, z, False, kept,
+        workers, order, 1, scratch.sums, scratch.begin, nothing, scratch.other, NONE_32, NONE_16, scratch.value,
+        *neurons, acts, z, False, kept,
     )  # fmt: skip
 
 
 def _predict_one(packed: Packed, X: np.ndarray) -> np.ndarray:
     """One sample of one step."""
     out = np.empty((1, 1, len(packed.outputs)), FLOAT)
+    workers = 1 if len(packed.weight) < kernels.SERIAL_WORK else threads.count()  # asking numba takes a lock
     kernels.forward_one_packed(
-        threads.count(), packed.segments, packed.start, packed.first, packed.code, packed.weight, packed.scale,
+        workers, packed.segments, packed.start, packed.first, packed.code, packed.weight, packed.scale,
         packed.format.code, packed.activation, packed.parameter, packed.aggregation, packed.bias, packed.outputs,
         X.reshape(-1), np.empty(packed.n, FLOAT), out.reshape(-1),
     )  # fmt: skip

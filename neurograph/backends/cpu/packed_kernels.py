@@ -8,6 +8,9 @@ from functools import partial
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from ...jit import njit
 from ...packed.formats import BF16, FORMATS, HALF_FACTOR, INT8
@@ -17,32 +20,129 @@ jit = partial(njit, nogil=True, error_model="numpy")
 parallel_jit = partial(jit, parallel=True)
 
 HOLE_8, HOLE_16 = FORMATS["int8"].hole, FORMATS["bf16"].hole
+BLOCK = 16  # gaps that are followed together
 DECODED = 16_384  # entries that a thread decodes at a time
+
+
+# A function for each loop: in one function that branches on the format they do not vectorise. Whole arrays and places
+# in them: a slice is an object, which costs as much as ten connections.
+
+
+@jit
+def _widen_bytes(weight, first, count, scale, out, at):
+    for k in range(count):
+        out[np.uint64(at + k)] = np.float32(weight[np.uint64(first + k)]) * scale
+
+
+@jit
+def _widen_bytes_with_holes(weight, first, count, scale, out, at):
+    for k in range(count):
+        code = weight[np.uint64(first + k)]
+        out[np.uint64(at + k)] = np.float32(code) * scale if code != HOLE_8 else np.float32(0)
+
+
+@jit
+def _widen_upper_halves(weight, first, count, bits, at):
+    for k in range(count):
+        code = np.uint32(weight[np.uint64(first + k)])
+        bits[np.uint64(at + k)] = code << np.uint32(16) if code != np.uint32(HOLE_16) else np.uint32(0)
+
+
+@jit
+def _spread_bits(weight, first, count, bits, at):
+    for k in range(count):
+        code = np.uint32(weight[np.uint64(first + k)])
+        code = code if code != np.uint32(HOLE_16) else np.uint32(0)
+        sign, rest = code & np.uint32(0x8000), code & np.uint32(0x7FFF)
+        bits[np.uint64(at + k)] = (sign << np.uint32(16)) | (rest << np.uint32(13))
+
+
+@jit
+def _multiply(out, at, count, factor):
+    for k in range(count):
+        out[np.uint64(at + k)] *= factor
 
 
 @jit
 def widen(weight, first, count, format, scale, gaps, out, bits, at):
-    """``out[at:at + count]``: the numbers that narrow weights stand for, holes zero; ``bits`` views the same memory."""
-    zero = np.float32(0)
+    """Fill ``out[at:at + count]`` with the numbers that narrow weights stand for; ``bits`` views the same memory."""
     if format == INT8 and gaps:
-        for k in range(count):
-            code = weight[np.uint64(first + k)]
-            out[np.uint64(at + k)] = np.float32(code) * scale if code != HOLE_8 else zero
+        _widen_bytes_with_holes(weight, first, count, scale, out, at)
     elif format == INT8:
-        for k in range(count):
-            out[np.uint64(at + k)] = np.float32(weight[np.uint64(first + k)]) * scale
+        _widen_bytes(weight, first, count, scale, out, at)
     elif format == BF16:
-        for k in range(count):
-            code = np.uint32(weight[np.uint64(first + k)])
-            bits[np.uint64(at + k)] = code << np.uint32(16) if code != np.uint32(HOLE_16) else np.uint32(0)
+        _widen_upper_halves(weight, first, count, bits, at)
     else:
-        for k in range(count):
-            code = np.uint32(weight[np.uint64(first + k)])
-            code = code if code != np.uint32(HOLE_16) else np.uint32(0)
-            sign = (code & np.uint32(0x8000)) << np.uint32(16)
-            bits[np.uint64(at + k)] = sign | ((code & np.uint32(0x7FFF)) << np.uint32(13))
-        for k in range(count):
-            out[np.uint64(at + k)] *= np.float32(HALF_FACTOR)
+        _spread_bits(weight, first, count, bits, at)
+        _multiply(out, at, count, np.float32(HALF_FACTOR))
+
+
+@jit
+def _number(index, count, other, at):
+    for k in range(count):
+        other[np.uint64(at + k)] = index + k
+
+
+@intrinsic
+def _follow_block(typing, code, k, index, other, at):
+    """Running totals of so many gaps in a vector register: each step adds what stands 1, 2, 4, ... places before."""
+    signature = types.int64(code, types.int64, types.int64, other, types.int64)
+
+    def codegen(context, builder, signature, arguments):
+        code, k, index, other, at = arguments
+        t_code, _, _, t_other, _ = signature.args
+        number = ir.IntType(32)
+        gaps, totals = ir.VectorType(ir.IntType(t_code.dtype.bitwidth), BLOCK), ir.VectorType(number, BLOCK)
+
+        def place(kind, array, first, vector):
+            data = context.make_array(kind)(context, builder, array).data
+            return builder.bitcast(builder.gep(data, [first]), vector.as_pointer())
+
+        zero = ir.Constant(totals, [0] * BLOCK)
+        total = builder.zext(builder.load(place(t_code, code, k, gaps), align=t_code.dtype.bitwidth // 8), totals)
+        step = 1
+        while step < BLOCK:
+            lanes = [BLOCK + i - step if i >= step else 0 for i in range(BLOCK)]
+            moved = builder.shuffle_vector(zero, total, ir.Constant(totals, lanes))
+            total, step = builder.add(total, moved), 2 * step
+        start = builder.insert_element(zero, builder.trunc(index, number), ir.Constant(number, 0))
+        total = builder.add(total, builder.shuffle_vector(start, zero, zero))
+        builder.store(total, place(t_other, other, at, totals), align=4)
+        return builder.sext(builder.extract_element(total, ir.Constant(number, BLOCK - 1)), ir.IntType(64))
+
+    return signature, codegen
+
+
+def _follow_block_twin(code, k, index, other, at):
+    other[at : at + BLOCK] = index + np.cumsum(code[k : k + BLOCK], dtype=np.int64)
+    return np.int64(other[at + BLOCK - 1])
+
+
+if numba.config.DISABLE_JIT:
+    _follow_block = _follow_block_twin
+
+
+@jit
+def _follow(code, first, count, index, other, at):
+    k = np.int64(0)
+    while k + BLOCK <= count:
+        index = _follow_block(code, first + k, index, other, at + k)
+        k += BLOCK
+    while k < count:
+        index += np.int64(code[np.uint64(first + k)])
+        other[np.uint64(at + k)] = index
+        k += 1
+
+
+@jit
+def compact(column, first, count, nothing, value, other, at):
+    """Move the entries where a column does not say ``nothing`` to the front; returns how many they are."""
+    kept = at
+    for k in range(count):
+        value[np.uint64(kept)] = value[np.uint64(at + k)]
+        other[np.uint64(kept)] = other[np.uint64(at + k)]
+        kept += np.int64(np.int64(column[np.uint64(first + k)]) != nothing)
+    return kept - at
 
 
 @jit
@@ -60,7 +160,8 @@ def segment_of(segments, row):
 
 @jit
 def decode_rows(
-    lo, hi, origin, back, n_inputs, segments, start, first, code, weight, scale, format, value, bits, other, begin, length
+    lo, hi, origin, back, n_inputs, segments, start, first, code, weight, scale, format, value, bits, other, begin,
+    length,
 ):  # fmt: skip
     """Decode rows ``lo:hi`` to where their entries stand, counted from entry ``origin``.
 
@@ -68,7 +169,8 @@ def decode_rows(
     """
     if lo == hi:
         return
-    most = np.int64(255 if code.itemsize == 1 else 65535)
+    skip = np.int64(255 if code.itemsize == 1 else 65535)
+    hole = np.int64(HOLE_8 if format == INT8 else HOLE_16)
     at = segment_of(segments, lo)
     one = np.float32(1)
     for r in range(lo, hi):
@@ -85,35 +187,16 @@ def decode_rows(
         dense = segments[at, WIDTH] > 0
         widen(weight, k0, count, format, factor, dense and gaps, value, bits, out)
         if dense:
-            if gaps:
-                # Only connections are terms: a mean divides by their number.
-                hole = np.int64(HOLE_8 if format == INT8 else HOLE_16)
-                kept = out
-                for k in range(count):
-                    value[np.uint64(kept)] = value[np.uint64(out + k)]
-                    other[np.uint64(kept)] = index + k
-                    kept += np.int64(np.int64(weight[np.uint64(k0 + k)]) != hole)
-                length[n_inputs + r] = kept - out
-            else:
-                for k in range(count):
-                    other[np.uint64(out + k)] = index + k
+            _number(index, count, other, out)
+            if gaps:  # only connections are terms: a mean divides by their number
+                length[n_inputs + r] = compact(weight, k0, count, hole, value, other, out)
             continue
         if first.shape[0] > 0:
             index += np.int64(first[r])
         from_code = k0 + segments[at, SHIFT]
+        _follow(code, from_code, count, index, other, out)
         if gaps:
-            kept = out
-            for k in range(count):
-                gap = np.int64(code[np.uint64(from_code + k)])
-                index += gap
-                value[np.uint64(kept)] = value[np.uint64(out + k)]
-                other[np.uint64(kept)] = index
-                kept += np.int64(gap != most)
-            length[n_inputs + r] = kept - out
-        else:
-            for k in range(count):
-                index += np.int64(code[np.uint64(from_code + k)])
-                other[np.uint64(out + k)] = index
+            length[n_inputs + r] = compact(code, from_code, count, skip, value, other, out)
 
 
 @jit
@@ -171,7 +254,8 @@ def _widen_rows(lo, hi, origin, width, begins, weight, scale, format, gaps, valu
     one = np.float32(1)
     for r in range(lo, hi):
         factor = scale[r if scale.shape[0] > 1 else 0] if scale.shape[0] > 0 else one
-        widen(weight, begins + (r - origin) * width, width, format, factor, gaps, value, bits, (r - origin) * width)
+        at = (r - origin) * width
+        widen(weight, begins + at, width, format, factor, gaps, value, bits, at)
 
 
 @parallel_jit
