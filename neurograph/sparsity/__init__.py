@@ -8,6 +8,7 @@ not do unseen, `checkpoint` the way back, `rewire` prune and grow at a constant 
 training step asks of a method, `recipes` ready methods.
 """
 
+from ..distillation import Distillation
 from .absent import pair_gradients
 from .accumulated import Fisher, Movement, Taylor, fisher, taylor
 from .before_training import grasp, prune_before_training, snip, synflow
@@ -20,13 +21,24 @@ from .learned import LearnedPruner
 from .neurons import NEURON_SCORES, fan_in_sum, fan_out_sum, mean_activation, prune_neurons, share_active
 from .prune import SCOPES, prune_lowest
 from .recipe import Recipe, Watch
-from .recipes import ADMM, DeepR, DropBack, DynamicNetworkSurgery, GradualMagnitude, HardConcrete, LotteryTickets, ProgressiveADMM, RigL, Round, SET, Sleep, SparseMomentum, WeightElimination
+from .recipes import (
+    ADMM,
+    SET,
+    DeepR,
+    DropBack,
+    DynamicNetworkSurgery,
+    GradualMagnitude,
+    HardConcrete,
+    LotteryTickets,
+    ProgressiveADMM,
+    RigL,
+    Round,
+    Sleep,
+    SparseMomentum,
+    WeightElimination,
+)
 from .rewire import GROWERS, Rewire, Rewired
 from .scores import SCORES
-
-
-from ..distillation import Distillation
-
 
 __all__ = [
     "ADMM",

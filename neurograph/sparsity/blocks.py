@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .. import checks
+from .scores import evaluate
 
 if TYPE_CHECKING:
     from ..graph import Connections
