@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import neurograph as ng
-from neurograph.sparsity.loose import prune_known
 from neurograph.sparsity.pairs import gradients_at
 
 
@@ -101,13 +100,33 @@ def test_gradients_at_equal_the_whole_product(share, at_a_time, monkeypatch):
 # -- what recipes may remove -------------------------------------------------------------------------------------------
 
 
-def test_prune_known_names_what_is_emptied_and_keeps_the_outputs():
-    net = ng.topologies.layered([2, 3, 3, 1], seed=0)
-    with pytest.warns(UserWarning, match="'inputs' to 'hidden 1'"):
-        assert prune_known(net, net.groups["inputs"].outgoing, "X") == 6
-    with pytest.raises(ng.InvalidValueError, match="last connections into the outputs"):
-        prune_known(net, net.connections, "X")
-    assert net.n_connections == 12
+def hard_concrete(**options):
+    """Gates that are all closed."""
+    return ng.sparsity.HardConcrete(lambda_=1.0, droprate_init=0.999, prune_every=1, **options)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **options: ng.sparsity.ADMM(alpha=0.0, every=1, iterations=1, **options),
+        lambda **options: ng.sparsity.DropBack(budget=1, decay=0.0, freeze=1, biases=False, **options),
+        lambda **options: ng.sparsity.DynamicNetworkSurgery(beta=0.1, c_rate=100.0, **options),
+        hard_concrete,
+    ],
+)
+def test_outputs_stay_connected_unless_it_is_allowed(make):
+    """A recipe that would cut the outputs off is refused, with the network as it was."""
+    X, y = samples()
+    net, recipe = layered(), make()
+    with pytest.raises(ng.InvalidValueError, match="cut [34] outputs off"):
+        for step in (1, 2, 3):
+            one_step(net, recipe, ng.optim.SGD(lr=0.3), X, y, step)
+    assert net.n_connections == 90
+    net, recipe = layered(), make(allow_disconnected=True)
+    with pytest.warns(ng.errors.EmptyLayerWarning):
+        for step in (1, 2, 3):
+            one_step(net, recipe, ng.optim.SGD(lr=0.3), X, y, step)
+    assert net.n_connections < 3
 
 
 # -- DropBack ----------------------------------------------------------------------------------------------------------
@@ -147,7 +166,11 @@ def test_dropback_by_hand(make, biases):
 @NETWORKS
 def test_dropback_with_decay_removes_what_is_not_tracked(make):
     net, (X, y) = make(), samples()
-    n, recipe, optimizer = net.n_connections, ng.sparsity.DropBack(15, decay=0.5, biases=False), ng.optim.Adam(lr=0.01)
+    n, recipe, optimizer = (
+        net.n_connections,
+        ng.sparsity.DropBack(15, decay=0.5, biases=False, allow_disconnected=True),
+        ng.optim.Adam(lr=0.01),
+    )
     first = by_pair(net)
     vanishing = 53  # steps after which 0.5 ** steps is below the rounding of float64
     for step in range(1, vanishing):
@@ -280,7 +303,7 @@ def test_surgery_refuses_networks_it_has_no_gradient_for():
         ng.sparsity.DynamicNetworkSurgery(0.1).before_backward(net, 1)
     net, (X, y) = layered(), samples()
     recipe = ng.sparsity.DynamicNetworkSurgery(0.1, 1000.0)
-    with pytest.raises(ng.InvalidValueError, match="last connections into the outputs"):
+    with pytest.raises(ng.InvalidValueError, match="cut 4 outputs off"):
         one_step(net, recipe, ng.optim.SGD(lr=0.1), X, y, 1)
     assert net.n_connections == 90
 
@@ -305,7 +328,7 @@ def test_admm_by_hand(make):
     region = {pair: (homes[pair[0]], homes[pair[1]]) for pair in by_pair(net)}
     keep = {name: round(0.3 * list(region.values()).count(name)) for name in set(region.values())}
     Z, U = projected(twin.W, twin.mask, region, keep), np.zeros_like(twin.W)
-    recipe = ng.sparsity.ADMM(alpha=0.3, rho=0.2, every=3, iterations=4)
+    recipe = ng.sparsity.ADMM(alpha=0.3, rho=0.2, every=3, iterations=4, allow_disconnected=True)
     optimizer = ng.optim.SGD(lr=0.3)
     for step in range(1, 21):
         gW, gb = twin.gradient(X, y)
@@ -331,7 +354,9 @@ def test_admm_by_hand(make):
 def test_progressive_admm_counts_from_the_first_round(make):
     net, (X, y) = make(), samples()
     sizes = np.bincount(net.connections.regions()[1])
-    recipe = ng.sparsity.ProgressiveADMM([0.6, 0.3, 0.2], rho=0.2, every=2, iterations=3, retrain=4)
+    recipe = ng.sparsity.ProgressiveADMM(
+        [0.6, 0.3, 0.2], rho=0.2, every=2, iterations=3, retrain=4, allow_disconnected=True
+    )
     optimizer, left = ng.optim.Adam(lr=0.02), {}
     for step in range(1, 32):
         if step in (6, 16, 26):
@@ -468,7 +493,10 @@ def test_gates_by_hand(make, per):
 @pytest.mark.parametrize("per", ["connection", "source"])
 def test_closed_gates_are_removed_for_good(make, per):
     net, (X, y) = make(), samples()
-    n, recipe = net.n_connections, ng.sparsity.HardConcrete(0.004, per=per, lr=0.1, prune_every=10)
+    n, recipe = (
+        net.n_connections,
+        ng.sparsity.HardConcrete(0.004, per=per, lr=0.1, prune_every=10, allow_disconnected=True),
+    )
     optimizer, removed = ng.optim.Adam(lr=0.02), 0
     for step in range(1, 101):
         recipe.before_backward(net, step)
@@ -514,7 +542,7 @@ def test_evaluation_between_steps_sees_the_settled_gates():
 
 RECIPES = {
     "DropBack": lambda: ng.sparsity.DropBack(20),
-    "DynamicNetworkSurgery": lambda: ng.sparsity.DynamicNetworkSurgery(0.1, 0.0),
+    "DynamicNetworkSurgery": lambda: ng.sparsity.DynamicNetworkSurgery(0.1, 0.0, allow_disconnected=True),
     "ADMM": lambda: ng.sparsity.ADMM(0.5, every=2, iterations=2),
     "ProgressiveADMM": lambda: ng.sparsity.ProgressiveADMM([0.5, 0.3], every=2, iterations=2, retrain=2),
     "HardConcrete": lambda: ng.sparsity.HardConcrete(0.01, prune_every=3),

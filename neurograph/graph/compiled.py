@@ -1065,16 +1065,6 @@ def components(rows, is_input, start, length, other):
     return roots
 
 
-@partial(jit, fastmath={"reassoc", "contract", "nsz"})
-def pair_products(a, b, row_a, row_b, out):
-    """Add the dot product of a row of ``a`` and a row of ``b`` to each entry of ``out``."""
-    for p in range(row_a.shape[0]):
-        i, j, total = row_a[p], row_b[p], out[p]
-        for k in range(a.shape[1]):
-            total += a[i, k] * b[j, k]
-        out[p] = total
-
-
 @jit
 def add_outer(a, b, out):
     """Add ``a.T @ b`` to ``out``, summed row after row: equal columns give equal sums, wherever they stand.

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..checks import require
 from ..errors import InvalidValueError
+from .pairs import gradients_at
 
 if TYPE_CHECKING:
     from ..graph import Group
@@ -125,12 +126,9 @@ class Signals:
 
     def at_pairs(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Sum over the batch of output times error, for pairs of ids."""
-        from ..graph import compiled
-
-        products = np.zeros(len(source), self.outputs.dtype)
-        outputs, errors = np.ascontiguousarray(self.outputs.T), np.ascontiguousarray(self.errors.T)
-        compiled.pair_products(outputs, errors, self._columns(source), self._columns(target), products)
-        return products
+        place = self._columns(source) * len(self.ids) + self._columns(target)
+        distinct, back = np.unique(place, return_inverse=True)
+        return gradients_at(self.outputs, self.errors, distinct)[back]
 
     def add_block(self, source: np.ndarray, target: np.ndarray, block: np.ndarray, factor: float = 1.0) -> None:
         """Add the same, times a factor, to ``block[i, j]`` for every target i and source j."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import checks
 from ..errors import InvalidValueError, UnknownNameError
+from .guard import remove
 from .scores import evaluate
 from .select import lowest
 
@@ -148,6 +149,8 @@ def prune_to(
     densities: Mapping[tuple[int, int], float] | Sequence[float],
     score: Any = "random",
     shapes: Mapping[tuple[int, int], Sequence[int]] | None = None,
+    *,
+    allow_disconnected: bool = False,
 ) -> int:
     """Remove connections until each pair of homes has a density: exactly ``round(density * pairs)`` remain.
 
@@ -162,6 +165,8 @@ def prune_to(
     shapes : dict from (source home, target home) to a shape, optional
         Where it names a pair of homes, the parameters that its connections share are counted, against the product of
         the shape, and go with all of their connections.
+    allow_disconnected : bool
+        True prunes also where that cuts an output off from all inputs.
 
     Returns
     -------
@@ -210,7 +215,7 @@ def prune_to(
         gone = np.zeros(len(names), bool)
         gone[lowest(scores[members[first]], names, len(names) - wanted)] = True
         doomed.append(members[gone[place]])
-    return net.prune(conns[np.sort(np.concatenate([np.zeros(0, np.int64), *doomed]))])
+    return remove(net, conns[np.sort(np.concatenate([np.zeros(0, np.int64), *doomed]))], allow_disconnected)
 
 
 def _shapes_of(

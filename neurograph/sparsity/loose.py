@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from ..graph import Connections
     from ..network import Network
 
-__all__ = ["loose_connections", "prune_known"]
+__all__ = ["loose_connections"]
 
 
 def loose_connections(net: Network, name: str) -> Connections:
@@ -46,53 +45,3 @@ def loose_connections(net: Network, name: str) -> Connections:
             "`net.untie` them first"
         )
     return loose
-
-
-def prune_known(net: Network, doomed: Connections, name: str) -> int:
-    """Remove connections; warn where nothing is left between two groups of neurons, refuse to cut all outputs off.
-
-    Parameters
-    ----------
-    net : Network
-    doomed : Connections
-    name : str
-        Of the recipe, for the messages.
-
-    Returns
-    -------
-    int
-        How many were removed.
-
-    Raises
-    ------
-    InvalidValueError
-        No output would have a connection left; nothing has been removed then.
-
-    Examples
-    --------
-    >>> import neurograph as ng
-    >>> net = ng.topologies.layered([2, 3, 1], seed=0)
-    >>> prune_known(net, net.connections[:2], "DropBack")
-    2
-    >>> prune_known(net, net.connections, "DropBack")
-    Traceback (most recent call last):
-    neurograph.errors.InvalidValueError: DropBack would remove the last connections into the outputs; prune less
-    """
-    if not len(doomed):
-        return 0
-    into = net.outputs.incoming
-    if len(into) and np.isin(into.id, doomed.id).all():
-        raise InvalidValueError(f"{name} would remove the last connections into the outputs; prune less")
-    before = {tuple(region) for region in doomed.regions()[0].tolist()}
-    removed = net.prune(doomed)
-    emptied = sorted(before - {tuple(region) for region in net.connections_as_stored.regions()[0].tolist()})
-    if emptied:
-        pairs = ", ".join(f"{_called(net, source)} to {_called(net, target)}" for source, target, _ in emptied)
-        warnings.warn(f"{name} removed every connection from {pairs}; prune less there", stacklevel=3)
-    return removed
-
-
-def _called(net: Network, home: int) -> str:
-    """What to call the neurons of a home: the name of the group that they are, or the home's number."""
-    ids = set(net.homes[home].ids.tolist())
-    return next((repr(name) for name, group in net.groups.items() if set(group.ids.tolist()) == ids), f"home {home}")

@@ -10,7 +10,8 @@ import numpy as np
 
 from ... import checks
 from ...errors import InvalidValueError
-from ..loose import loose_connections, prune_known
+from ..guard import remove
+from ..loose import loose_connections
 from ..recipe import Recipe, Watch
 from ..select import lowest_in_regions
 
@@ -53,6 +54,8 @@ class ADMM(Recipe):
         Steps of one ADMM iteration.
     iterations : int
         ADMM iterations before the pruning.
+    allow_disconnected : bool
+        True prunes also where that cuts an output off from all inputs.
 
     Raises
     ------
@@ -74,13 +77,22 @@ class ADMM(Recipe):
 
     _name = "ADMM"
 
-    def __init__(self, alpha: Shares, rho: float = 1.5e-3, every: int = 500, iterations: int = 10):
+    def __init__(
+        self,
+        alpha: Shares,
+        rho: float = 1.5e-3,
+        every: int = 500,
+        iterations: int = 10,
+        *,
+        allow_disconnected: bool = False,
+    ):
         _check_shares(alpha)
         if isinstance(rho, bool) or not isinstance(rho, int | float | np.number) or not 0 < rho < math.inf:
             raise InvalidValueError(f"rho is {rho!r}; give a finite number above 0.")
         checks.whole("every", every, 1)
         checks.whole("iterations", iterations, 1)
         self.alpha, self.rho, self.every, self.iterations = alpha, float(rho), every, iterations
+        self.allow_disconnected = bool(allow_disconnected)
         self.round = 0
         self._rounds: list[Shares] = [alpha]
         self._between = 0  # steps between two rounds
@@ -204,7 +216,7 @@ class ADMM(Recipe):
     def _prune(self, net: Network, connections: Connections) -> int:
         stays = np.ones(len(connections), bool)
         stays[self._smallest(connections.weight)] = False
-        removed = prune_known(net, connections[~stays], self._name)
+        removed = remove(net, connections[~stays], self.allow_disconnected)
         self._see(connections[stays])
         self.round += 1
         self._taken = -self._between
@@ -237,6 +249,8 @@ class ProgressiveADMM(ADMM):
         Of each round, as in `ADMM`.
     retrain : int
         Steps between two rounds.
+    allow_disconnected : bool
+        As in `ADMM`.
 
     Attributes
     ----------
@@ -269,10 +283,12 @@ class ProgressiveADMM(ADMM):
         every: int = 500,
         iterations: int = 10,
         retrain: int = 5000,
+        *,
+        allow_disconnected: bool = False,
     ):
         if not isinstance(alphas, list | tuple) or not alphas:
             raise InvalidValueError(f"alphas is {alphas!r}; give a list with the share that stays after each round.")
-        super().__init__(alphas[0], rho, every, iterations)
+        super().__init__(alphas[0], rho, every, iterations, allow_disconnected=allow_disconnected)
         checks.whole("retrain", retrain, 0)
         for alpha in alphas:
             _check_shares(alpha)

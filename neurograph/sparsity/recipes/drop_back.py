@@ -8,7 +8,8 @@ import numpy as np
 
 from ... import checks
 from ...errors import InvalidValueError
-from ..loose import loose_connections, prune_known
+from ..guard import remove
+from ..loose import loose_connections
 from ..recipe import Recipe, Watch
 from ..select import lowest
 
@@ -45,6 +46,8 @@ class DropBack(Recipe):
         Step after which the tracked set stays the same.
     biases : bool
         Whether biases are in the budget; if not, they are trained as usual.
+    allow_disconnected : bool
+        True prunes also where that cuts an output off from all inputs.
 
     Attributes
     ----------
@@ -72,12 +75,21 @@ class DropBack(Recipe):
     True
     """
 
-    def __init__(self, budget: int, decay: float = 1.0, freeze: int | None = None, biases: bool = True):
+    def __init__(
+        self,
+        budget: int,
+        decay: float = 1.0,
+        freeze: int | None = None,
+        biases: bool = True,
+        *,
+        allow_disconnected: bool = False,
+    ):
         checks.whole("budget", budget, 1)
         checks.fraction("decay", decay)
         if freeze is not None:
             checks.whole("freeze", freeze, 1)
         self.budget, self.decay, self.freeze, self.biases = budget, float(decay), freeze, bool(biases)
+        self.allow_disconnected = bool(allow_disconnected)
         self.churn: list[int] = []
         self._watch = Watch("DropBack")
         self._factor = 1.0
@@ -173,7 +185,7 @@ class DropBack(Recipe):
         n = len(connections)
         kept = self._tracked.copy()
         kept[n:] = True
-        prune_known(net, connections[~kept[:n]], "DropBack")
+        remove(net, connections[~kept[:n]], self.allow_disconnected)
         self._connections = connections[kept[:n]]
         self._initial, self._ids, self._tracked = self._initial[kept], self._ids[kept], self._tracked[kept]
         self._settled = True

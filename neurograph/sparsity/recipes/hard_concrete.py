@@ -9,7 +9,8 @@ import numpy as np
 
 from ... import checks
 from ...errors import InvalidValueError, UnknownNameError
-from ..loose import loose_connections, prune_known
+from ..guard import remove
+from ..loose import loose_connections
 from ..recipe import Recipe, Watch
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class HardConcrete(Recipe):
         Learning rate of ``log_alpha``.
     prune_every : int, optional
         Steps between two removals; without it only `finish` removes.
+    allow_disconnected : bool
+        True prunes also where that cuts an output off from all inputs.
 
     Raises
     ------
@@ -93,6 +96,7 @@ class HardConcrete(Recipe):
         droprate_init: float = 0.5,
         lr: float = 1e-3,
         prune_every: int | None = None,
+        allow_disconnected: bool = False,
     ):
         _between("lambda_", lambda_, 0, math.inf, closed=True)
         _between("beta", beta, 0, math.inf)
@@ -106,6 +110,7 @@ class HardConcrete(Recipe):
             checks.whole("prune_every", prune_every, 1)
         self.lambda_, self.beta, self.gamma, self.zeta = float(lambda_), float(beta), float(gamma), float(zeta)
         self.per, self.droprate_init, self.lr, self.prune_every = per, float(droprate_init), float(lr), prune_every
+        self.allow_disconnected = bool(allow_disconnected)
         self.finished = False
         self._watch = Watch("HardConcrete")
         self._connections: Connections | None = None
@@ -225,7 +230,7 @@ class HardConcrete(Recipe):
     def _prune(self, net: Network) -> int:
         connections, closed = self._begun(), self._settled() == 0
         kept = ~closed[self._gate]
-        removed = prune_known(net, connections[~kept], "HardConcrete")
+        removed = remove(net, connections[~kept], self.allow_disconnected)
         if removed:
             self._connections, self._theta = connections[kept], self._theta[kept]
             self._gate = (np.cumsum(~closed) - 1)[self._gate[kept]]

@@ -10,7 +10,8 @@ import numpy as np
 
 from ... import checks
 from ...errors import InvalidValueError
-from ..loose import loose_connections, prune_known
+from ..guard import remove
+from ..loose import loose_connections
 from ..pairs import gradients_at
 from ..recipe import Recipe, Watch
 from ..rewire import Rewired
@@ -63,6 +64,8 @@ class DynamicNetworkSurgery(Recipe):
         Half of the gap between the thresholds, as a share of them, 0 to 1.
     weight_decay : float
         Adds ``weight_decay * w`` to the gradient of the pruned weights, as an optimizer may for the others.
+    allow_disconnected : bool
+        True prunes also where that cuts an output off from all inputs.
 
     Attributes
     ----------
@@ -97,6 +100,7 @@ class DynamicNetworkSurgery(Recipe):
         stop: int | None = None,
         margin: float = 0.1,
         weight_decay: float = 0.0,
+        allow_disconnected: bool = False,
     ):
         if not callable(beta):
             _number("beta", beta, 0)
@@ -110,6 +114,7 @@ class DynamicNetworkSurgery(Recipe):
             checks.whole("stop", stop, 0)
         self.beta, self.c_rate, self.gamma, self.power = beta, c_rate, float(gamma), float(power)
         self.stop, self.margin, self.weight_decay = stop, float(margin), float(weight_decay)
+        self.allow_disconnected = bool(allow_disconnected)
         self.thresholds: dict[tuple[int, int], tuple[float, float]] = {}
         self._watch = Watch("DynamicNetworkSurgery")
         self._connections: Connections | None = None
@@ -193,7 +198,7 @@ class DynamicNetworkSurgery(Recipe):
         spliced = [region.pairs(chosen) for region, chosen in zip(self._regions, back, strict=True)]
         doomed = connections[cut]
         source, target, number = doomed.source, doomed.target, self._region[cut]
-        removed = prune_known(net, doomed, "DynamicNetworkSurgery")
+        removed = remove(net, doomed, self.allow_disconnected)
         grown = sum(map(np.count_nonzero, back))
         if grown:
             columns = [np.concatenate(column) for column in zip(*spliced, strict=True)]

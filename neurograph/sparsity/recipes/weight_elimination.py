@@ -11,7 +11,7 @@ import numpy as np
 from ... import checks
 from ...errors import InvalidValueError
 from ...functions import losses
-from ..loose import prune_known
+from ..guard import remove
 from ..recipe import Recipe
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class WeightElimination(Recipe):
             total += self._costs(neurons.bias[first]).sum()
         return float(total)
 
-    def eliminate(self, net: Network, below: float = 0.01) -> int:
+    def eliminate(self, net: Network, below: float = 0.01, allow_disconnected: bool = False) -> int:
         """Remove the connections whose cost ``(w/w0)**2 / (1 + (w/w0)**2)`` is lower than ``below``, but frozen ones.
 
         Returns
@@ -193,7 +193,7 @@ class WeightElimination(Recipe):
         checks.fraction("below", below)
         connections: Connections = net.connections
         doomed = (self._costs(connections.weight) < below) & ~connections.frozen
-        return prune_known(net, connections[doomed], "WeightElimination")
+        return remove(net, connections[doomed], allow_disconnected)
 
     def _costs(self, weights: np.ndarray) -> np.ndarray:
         squares = (weights.astype(np.float64) / self.w0) ** 2
