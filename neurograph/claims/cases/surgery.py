@@ -15,10 +15,10 @@ ABOUT = "dynamic network surgery: LeNet-300-100 with at most 1.8% of its connect
 
 SIZES = [784, 300, 100, 10]
 BATCH, RATE, MOMENTUM, WEIGHT_DECAY = 128, 0.05, 0.9, 3e-4
-# Epochs of training before surgery, and in all; surgery ends where the learning rate begins to fall.
-BEFORE, SURGERY, ALL = 5, 20, 30
+# Epochs before surgery, to its end, and in all: what is left then trains on as it is.
+BEFORE, SURGERY, ALL = 5, 20, 24
 # For each pair of layers, in standard deviations above the mean; the last layer keeps more, as in the paper.
-C_RATE = {(0, 1): 3.2, (1, 2): 3.0, (2, 3): 1.4}
+C_RATE = {(0, 1): 4.5, (1, 2): 3.8, (2, 3): 1.5}
 GAMMA, POWER = 1e-4, 1.0
 
 
@@ -26,6 +26,8 @@ def run(settings: Settings) -> Iterator[Row]:
     """Share of the connections that is left, and the accuracy lost."""
     X, y, X_test, y_test = settings.mnist()
     before, surgery, epochs = (1, 2, 3) if settings.quick else (BEFORE, SURGERY, ALL)
+    # After a few steps no weight is so far above the mean.
+    c_rate = {homes: rate / 3 for homes, rate in C_RATE.items()} if settings.quick else C_RATE
     per_epoch = -(-len(X) // BATCH)
     left, lost, dense_accuracy = [], [], []
     for seed in settings.seeds:
@@ -40,7 +42,7 @@ def run(settings: Settings) -> Iterator[Row]:
                 beta = After(rate, before * per_epoch)
                 stop = (surgery - before) * per_epoch
                 recipe = sparsity.DynamicNetworkSurgery(
-                    beta, C_RATE, GAMMA, POWER, stop=stop, weight_decay=WEIGHT_DECAY
+                    beta, c_rate, GAMMA, POWER, stop=stop, weight_decay=WEIGHT_DECAY
                 )
             train(net, optimizer, recipe, X, y, epochs - before, seed)
             accuracy.append(100 * Trainer(net).evaluate(X_test, y_test)["accuracy"])
@@ -48,7 +50,7 @@ def run(settings: Settings) -> Iterator[Row]:
         left.append(100 * net.n_connections / full)
         lost.append(accuracy[0] - accuracy[1])
         dense_accuracy.append(accuracy[0])
-    note = f"{epochs} epochs each, surgery in {before + 1} to {surgery}; c_rate {tuple(C_RATE.values())}"
+    note = f"{epochs} epochs each, surgery in {before + 1} to {surgery}; c_rate {tuple(c_rate.values())}"
     yield Row("connections left", float(np.mean(left)), 1.8, False, "%", tuple(left), note)
     note = f"dense {np.mean(dense_accuracy):.2f}%"
     yield Row("accuracy below dense", float(np.mean(lost)), 0.3, False, "points", tuple(lost), note)
