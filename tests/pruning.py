@@ -42,17 +42,17 @@ def pairs(net):
 
 
 def everything(net):
-    """All that an edit or a refused call could change: wiring, values, optimizer state, counters."""
+    """All that an edit or a refused call could change: wiring, values, optimizer state, counters, random state."""
     conns, neurons = net.connections, net.neurons
     state = {name: conns.state(name).tolist() for name in conns.states}
     of_biases = {name: neurons.state(name).tolist() for name in neurons.states}
     return (
         conns.id.tolist(), conns.source.tolist(), conns.target.tolist(), conns.weight.tolist(), neurons.ids.tolist(),
-        neurons.bias.tolist(), state, of_biases, dict(net.counters),
+        neurons.bias.tolist(), state, of_biases, dict(net.counters), net.rng.bit_generator.state,
     )  # fmt: skip
 
 
-def torch_loss(net, X, y):
+def torch_loss(net, X, y, temperature=1.0):
     """Cross-entropy of any DAG, neuron by neuron in torch, with the tensor of its weights."""
     torch = pytest.importorskip("torch")
     functions = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda z: z}
@@ -69,4 +69,4 @@ def torch_loss(net, X, y):
                 z = z + torch.zeros(len(X), dtype=torch.float64)
                 values[id] = functions[net.neuron(id).activation](z)
     outputs = torch.stack([values[id] for id in net.outputs.ids.tolist()], dim=1)
-    return torch.nn.functional.cross_entropy(outputs, torch.tensor(y)), weight
+    return torch.nn.functional.cross_entropy(outputs / temperature, torch.tensor(y)), weight

@@ -96,8 +96,9 @@ def test_two_delays_of_a_pair_are_one_pair():
     "prune",
     [
         lambda net, **allow: ng.sparsity.prune_lowest(net, fraction=1.0, **allow),
+        lambda net, **allow: ng.sparsity.prune_lowest(net, lambda conns, rng: rng.random(len(conns)), 1.0, **allow),
         lambda net, **allow: ng.sparsity.GradualMagnitude(1.0, 0, 10, initial=1.0, **allow).step(net, 0),
-        lambda net, **allow: ng.sparsity.prune_neurons(net, fraction=1.0, **allow),
+        lambda net, **allow: ng.sparsity.prune_neurons(net, "random", fraction=1.0, **allow),
         lambda net, **allow: ng.sparsity.prune_before_training(net, fraction=1.0, **allow),
     ],
 )

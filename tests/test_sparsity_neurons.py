@@ -185,6 +185,9 @@ def test_the_learned_pruner_refuses():
     net.connections.weight = 0.0
     with pytest.raises(ng.InvalidValueError, match="train the network first"):
         ng.sparsity.LearnedPruner(groups=5).fit(net, X, y)
+    net.tie(net.connections[:2], [0, 0])
+    with pytest.raises(ng.InvalidValueError, match="untie"):
+        ng.sparsity.LearnedPruner(groups=5).fit(net, X, y)
     for name in ("hidden", "groups", "epochs"):
         with pytest.raises(ng.InvalidValueError, match=f"{name} is 0"):
             ng.sparsity.LearnedPruner(**{name: 0})

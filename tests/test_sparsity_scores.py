@@ -164,16 +164,35 @@ def test_snip_and_grasp_against_torch(kind, activation):
     found = ng.sparsity.grasp(net, X, y)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * abs(expected).max())
     assert everything(net) == before
-    np.testing.assert_allclose(net.connections.grad, g, rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(net.connections.grad, g, rtol=1e-9, atol=1e-14)  # those of snip
 
 
 def test_grasp_in_single_precision():
-    net, (X, y) = network("layered"), batch()
-    single = network("layered", dtype="float32")
-    np.testing.assert_allclose(single.connections.weight, net.connections.weight, rtol=1e-6)
-    exact = ng.sparsity.grasp(net, X, y)
-    error = abs(ng.sparsity.grasp(single, X, y) - exact)
-    assert error.max() < 1e-2 * abs(exact).max()
+    """Hundreds of ReLUs and samples: one that switches would outweigh the rest."""
+    X, y, *_ = ng.datasets.load_digits()
+    nets = [ng.topologies.layered([64, 60, 30, 10], seed=0, dtype=dtype) for dtype in ("float32", "float64")]
+    nets[1].connections.weight = nets[0].connections.weight
+    single, double = (ng.sparsity.grasp(net, X, y) for net in nets)
+    np.testing.assert_allclose(single, double, rtol=1e-5, atol=1e-6 * abs(double).max())
+
+
+def test_grasp_with_shared_parameters_delays_and_inputs_in_another_order():
+    """The copy in float64 computes what the network does."""
+    from neurograph.sparsity.before_training import _in_float64
+
+    net, X = network("dag", dtype="float32"), batch()[0]
+    net.tie(net.connections[:30], np.arange(30) % 4, average=True)
+    net.order_inputs(net.inputs[::-1])
+    net.mark_outputs(net.groups["hidden"][3])
+    net.remove_neurons(net.groups["hidden"][5])
+    net.groups["hidden"][2].activation = ("leaky_relu", 0.2)
+    twin = _in_float64(net)
+    np.testing.assert_allclose(twin.predict(X), net.predict(X), rtol=1e-5, atol=1e-6)
+    assert twin.n_parameters == net.n_parameters
+    net.connect(net.groups["hidden"], net.groups["hidden"], density=0.1, delay=2)
+    net.groups["hidden"].time_constant = 1.5
+    twin, steps = _in_float64(net), np.stack([X, -X, X], axis=1)
+    np.testing.assert_allclose(twin.predict(steps), net.predict(steps), rtol=1e-5, atol=1e-6)
 
 
 def test_grasp_keeps_the_gradient_flow():
@@ -191,19 +210,15 @@ def test_grasp_keeps_the_gradient_flow():
     assert kept > 2 * flow(lambda net: np.random.default_rng(0).random(net.n_connections))
 
 
-def test_temperature_scales_the_outputs():
+def test_temperature_divides_the_outputs():
     torch = pytest.importorskip("torch")
     net, (X, y) = network("layered"), batch()
-    scaled = net.groups["outputs"]
-    net.connections[net.connections.target_home == 3].weight /= 5.0
-    scaled.bias /= 5.0
-    loss, weight = torch_loss(net, X, y)
-    (gradient,) = torch.autograd.grad(loss, weight)
-    net.connections[net.connections.target_home == 3].weight *= 5.0
-    scaled.bias *= 5.0
-    ng.sparsity.grasp(net, X, y, temperature=5.0)
-    inner = net.connections.target_home < 3
-    np.testing.assert_allclose(net.connections.grad[inner], gradient.numpy()[inner], rtol=1e-9, atol=1e-14)
+    loss, weight = torch_loss(net, X, y, temperature=5.0)
+    (gradient,) = torch.autograd.grad(loss, weight, create_graph=True)
+    (flow,) = torch.autograd.grad(gradient @ gradient.detach(), weight)
+    expected = (weight * flow).detach().numpy()
+    found = ng.sparsity.grasp(net, X, y, temperature=5.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * abs(expected).max())
     with pytest.raises(ng.InvalidValueError, match="temperature is 0"):
         ng.sparsity.grasp(net, X, y, temperature=0)
 
@@ -388,3 +403,61 @@ def test_weights_of_the_chain():
     score = np.round(ng.sparsity.synflow(net), 12)
     assert ng.sparsity.prune_lowest(net, score, count=3) == 3
     assert not {(4, 5), (2, 5), (0, 2)} & pairs(net)
+
+
+# -- every score in every scope ----------------------------------------------------------------------------------------
+
+
+def naive_choice(net, scores, fraction, scope, block=3):
+    """(source, target) of what goes, by sorting with Python: the lowest of every region, the oldest of equal ones."""
+    home = {int(id): (number, place) for number, group in enumerate(net.homes) for place, id in enumerate(group.ids)}
+    rows = []
+    for score, connection in zip(scores.tolist(), net.connections, strict=True):
+        source, target = connection.source.id, connection.target.id
+        (from_home, row), (to_home, column) = home[source], home[target]
+        region = {
+            "global": 0,
+            "local": (from_home, to_home),
+            "neuron": target,
+            "block": (from_home, to_home, row // block, column // block),
+        }[scope]
+        rows.append((region, score, connection.id, (source, target)))
+    regions = sorted({region for region, *_ in rows})
+    if scope == "block":
+        total = {region: sum(score for r, score, *_ in rows if r == region) for region in regions}
+        gone = sorted(regions, key=lambda region: (total[region], region))[: round(fraction * len(regions))]
+        return {pair for region, _, _, pair in rows if region in gone}
+    chosen = set()
+    for region in regions:
+        members = sorted(row for row in rows if row[0] == region)
+        chosen |= {pair for *_, pair in members[: round(fraction * len(members))]}
+    return chosen
+
+
+def scorers(X, y):
+    """Every way to score the connections of a network, as a function of it that returns the scores by id."""
+    named = {
+        name: lambda net, name=name: ng.sparsity.SCORES[name](net.connections, net.rng)
+        for name in ("magnitude", "gradient", "saliency", "age")
+    }
+    return named | {
+        "snip": lambda net: ng.sparsity.snip(net, X, y),
+        "grasp": lambda net: ng.sparsity.grasp(net, X, y),
+        "synflow": ng.sparsity.synflow,
+        "fisher": lambda net: ng.sparsity.fisher(net, X, y, batch_size=8),
+        "taylor": lambda net: ng.sparsity.taylor(net, X, y),
+    }
+
+
+@pytest.mark.filterwarnings("ignore::neurograph.EmptyLayerWarning")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scope", ng.sparsity.SCOPES)
+@pytest.mark.parametrize("name", sorted(scorers(None, None)))
+def test_every_score_in_every_scope(kind, scope, name):
+    net, (X, y) = network(kind), batch()
+    net.backward(X, y, "cross_entropy")
+    scores = np.asarray(scorers(X, y)[name](net), float)
+    expected, before = naive_choice(net, scores, 0.3, scope), pairs(net)
+    score = name if name in ng.sparsity.SCORES else scores
+    ng.sparsity.prune_lowest(net, score, 0.3, scope, block=3, allow_disconnected=True)
+    assert before - pairs(net) == expected

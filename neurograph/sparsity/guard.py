@@ -99,7 +99,7 @@ def _may_disconnect(net: Network, parts: list[Connections]) -> bool:
     neurons = net.neurons
     ids, fan_in = neurons.ids, neurons.fan_in
     size = 1 + int(ids.max(initial=0))
-    lost = sum(np.bincount(part.target, minlength=size) for part in parts)[ids]
+    lost = np.sum([np.bincount(part.target, minlength=size) for part in parts], axis=0)[ids]
     if net.remembers or ((fan_in > 0) & (fan_in <= lost)).any():
         return True
     # A neuron without inputs keeps its targets fed, though no input reaches them.

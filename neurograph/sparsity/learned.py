@@ -148,7 +148,8 @@ class LearnedPruner:
         Raises
         ------
         InvalidValueError
-            X, Y or loss do not fit, the network has too few connections, or no group raises the loss.
+            X, Y or loss do not fit, the network has too few connections or shares parameters, or no group raises the
+            loss.
         """
         rng = np.random.default_rng(self.seed)
         self._train(*self._measured(net, X, Y, loss, rng), rng)
@@ -182,6 +183,10 @@ class LearnedPruner:
         if net.n_connections < FEWEST:
             raise InvalidValueError(
                 f"the network has {net.n_connections} connections; learn on one of {FEWEST} or more"
+            )
+        if len(np.unique(net.connections.parameter)) < net.n_connections:
+            raise InvalidValueError(
+                "connections share parameters, so none goes alone; `untie` them, or learn elsewhere"
             )
         measure = losses.get(loss)
         base = net.backward(X, Y, loss)

@@ -206,9 +206,20 @@ def prune_neurons(
         checks.fraction("fraction", fraction)
     else:
         checks.whole("count", count, 0)
+    random = net.rng.bit_generator.state
+    try:
+        doomed = _choose(net, NEURON_SCORES[score] if isinstance(score, str) else score, fraction, scope, count)
+        check_removal(net, doomed.incoming, allow_disconnected, doomed.outgoing)
+    except BaseException:
+        net.rng.bit_generator.state = random
+        raise
+    return net.remove_neurons(doomed)
+
+
+def _choose(net: Network, function: Any, fraction: float, scope: str, count: int | None) -> Group:
+    """The hidden neurons of lowest score."""
     hidden = net.neurons - net.inputs - net.outputs
     ids = hidden.ids
-    function = NEURON_SCORES[score] if isinstance(score, str) else score
     scores = _checked(function(hidden, net.rng) if callable(function) else function, len(ids))
     if scope == "global":
         chosen = lowest(scores, ids, _count(len(ids), fraction, count))
@@ -220,9 +231,7 @@ def prune_neurons(
         _, region = np.unique(home_of[ids], return_inverse=True)
         counts = [_count(size, fraction, count) for size in np.bincount(region).tolist()]
         chosen = lowest_in_regions(scores, ids, region, np.array(counts, np.int64))
-    doomed = hidden[np.sort(chosen)]
-    check_removal(net, doomed.incoming, allow_disconnected, doomed.outgoing)
-    return net.remove_neurons(doomed)
+    return hidden[np.sort(chosen)]
 
 
 def _count(size: int, fraction: float, count: int | None) -> int:

@@ -105,9 +105,13 @@ def prune_lowest(
     >>> ng.sparsity.prune_lowest(net, count=1, per="parameter")      # one parameter, with its five connections
     5
     """
-    connections = candidates(net, score)
-    doomed = choose(net, connections, score, fraction, scope, count=count, block=block, per=per, frozen=frozen)
-    return remove(net, connections[doomed], allow_disconnected)
+    connections, random = candidates(net, score), net.rng.bit_generator.state
+    try:
+        doomed = choose(net, connections, score, fraction, scope, count=count, block=block, per=per, frozen=frozen)
+        return remove(net, connections[doomed], allow_disconnected)
+    except BaseException:
+        net.rng.bit_generator.state = random
+        raise
 
 
 def choose(
