@@ -2,8 +2,9 @@
 
 Every method is the same pattern: a *score* for each connection, a *count* of how many go, a *schedule* that says when,
 and an *exact selection* that takes precisely that many. `scores` holds the scores, `select` the selection, `prune` the
-scopes in which counts are taken, `rewire` prune and grow at a constant number of connections, `recipe` what a training
-step asks of a method, `recipes` ready methods.
+scopes in which counts are taken, `growth` where new connections grow, `absent` the gradients that they would have,
+`allowed` which pairs may be connected, `rewire` prune and grow at a constant number of connections, `densities` how
+many each pair of layers gets, `recipe` what a training step asks of a method, `recipes` ready methods.
 """
 
 from .absent import pair_gradients
