@@ -14,7 +14,7 @@ __all__ = ["layered"]
 
 def layered(
     sizes: Sequence[int],
-    density: float | Sequence[float] = 1.0,
+    density: float | Sequence[float] | np.ndarray = 1.0,
     activation: Any = "relu",
     output_activation: Any = "identity",
     weight: Any = "he",
