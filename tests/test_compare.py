@@ -2,6 +2,7 @@
 
 import csv
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -96,9 +97,20 @@ def test_a_method_that_cannot_do_it_does_not_stop_the_others(setting, own):
         raise ng.InvalidValueError("cannot\ndo this")
 
     broken_row, static = compare.run(setting, ["broken", "static"], [0.5], [0])
-    assert broken_row.note == "cannot do this" and np.isnan(broken_row.accuracy)
+    assert broken_row.note == "cannot do this" and np.isnan(broken_row.accuracy) and broken_row.failed
     assert broken_row.steps == setting.task(0.5, 0).steps_of(1)
     assert static.accuracy > 0
+
+
+def test_what_a_method_warns_of_is_noted(setting, own):
+    @compare.method("loud", "warns")
+    def loud(task):
+        for _ in range(2):
+            warnings.warn("nothing is\nleft", stacklevel=1)
+        return task.network(task.density)
+
+    (found,) = compare.run(setting, ["loud"], [0.5], [0])
+    assert found.note == "nothing is left" and not found.failed and found.accuracy >= 0
 
 
 def test_the_learning_rate_starts_anew_in_every_training(digits):

@@ -19,6 +19,9 @@ sparsity.prune_lowest sparsity.Rewire sparsity.SET sparsity.GradualMagnitude
 sparsity.prune_neurons sparsity.prune_before_training sparsity.snip sparsity.grasp sparsity.synflow sparsity.remove
 sparsity.Movement sparsity.Fisher sparsity.Taylor sparsity.Checkpoint.restore sparsity.Checkpoint.redraw
 sparsity.LotteryTickets.run sparsity.Sleep sparsity.LearnedPruner.fit sparsity.LearnedPruner.score
+Distillation.targets Distillation.logits sparsity.Distillation
+sparsity.RigL sparsity.SparseMomentum sparsity.DeepR sparsity.pair_gradients sparsity.densities sparsity.prune_to
+sparsity.uniform sparsity.erdos_renyi sparsity.erk
 topologies.layered topologies.random_dag
 Network.add_inputs Network.add_neurons Network.add_outputs Network.mark_outputs Network.connect Network.add_connections
 Network.connection Network.has_connection Network.neuron Network.group Network.prune Network.remove_neurons
@@ -85,6 +88,7 @@ def test_attributes_exist():
         "sparsity.prune_lowest": "score fraction scope",
         "sparsity.Rewire": "drop grow fraction every",
         "sparsity.SET": "fraction every",
+        "Distillation": "teacher temperature alpha",
         "optim.SGD": "lr momentum nesterov",
         "from_torch": "module input_shape",
         "from_onnx": "path",

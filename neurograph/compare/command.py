@@ -65,13 +65,13 @@ def main(options: argparse.Namespace) -> int:
             write(rows, files[0])  # which may have been under way
         print(f"neurograph: stopped after {len(rows)} of {total} runs", file=sys.stderr)
     written = list(files[:1] if rows else ())
-    if any(not row.note for row in rows):
+    if not all(row.failed for row in rows):
         draw(rows, files[1])
         print(f"\n{table(rows)}")
         written = list(files)
     if written:
         print(f"\nWritten: {', '.join(map(str, written))}")
-    return 130 if interrupted else int(any(row.note for row in rows))
+    return 130 if interrupted else int(any(row.failed for row in rows))
 
 
 def line(row: Row, number: int, total: int) -> str:
@@ -83,11 +83,12 @@ def line(row: Row, number: int, total: int) -> str:
      3/12  SET at 0.1, seed 0: 80.00% right, 64 connections (0.1), 3,000 bytes, 46 steps in 1.0 s
     """
     head = f"{number:>{len(str(total))}}/{total}  {row.method} at {row.density:g}, seed {row.seed}"
-    if row.note:
+    if row.failed:
         return f"{head}: not possible: {row.note}"
+    note = f"; {row.note}" if row.note else ""
     return (
         f"{head}: {row.accuracy:.2%} right, {row.connections:,} connections ({row.reached:.3g}), {row.bytes:,} bytes, "
-        f"{row.steps:,} steps in {row.seconds:.1f} s"
+        f"{row.steps:,} steps in {row.seconds:.1f} s{note}"
     )
 
 

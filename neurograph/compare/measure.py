@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import math
 import os
 import statistics
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from typing import Any
@@ -83,7 +85,7 @@ class Row:
     steps : int
         Training steps that it took.
     note : str
-        Why there are no figures; empty if there are.
+        What the method warned of, or why there are no figures.
 
     Examples
     --------
@@ -104,6 +106,11 @@ class Row:
     seconds: float = float("nan")
     steps: int = 0
     note: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the method could not do what was asked, and there are no figures."""
+        return math.isnan(self.accuracy)
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
@@ -157,7 +164,8 @@ def _run(
     setting: Setting, methods: Sequence[Method], densities: Sequence[float], seeds: Sequence[int]
 ) -> Iterator[Row]:
     for method in methods:
-        with contextlib.suppress(NeurographError):
+        with contextlib.suppress(NeurographError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             method.run(setting.tiny(max(densities)))
     for seed in seeds:
         yield from (_measured(setting, method, 1.0, seed) for method in methods if not method.any_density)
@@ -170,7 +178,9 @@ def _measured(setting: Setting, method: Method, density: float, seed: int) -> Ro
     known = (setting.name, "-".join(map(str, task.sizes)), method.name, density, seed)
     start = time.perf_counter()
     try:
-        net = method.run(task)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            net = method.run(task)
     except NeurographError as error:
         return Row(*known, steps=task.steps_made, note=" ".join(str(error).split()))
     seconds = time.perf_counter() - start
@@ -184,6 +194,7 @@ def _measured(setting: Setting, method: Method, density: float, seed: int) -> Ro
         bytes=net.nbytes,
         seconds=seconds,
         steps=task.steps_made,
+        note="; ".join(dict.fromkeys(" ".join(str(warning.message).split()) for warning in said)),
     )
 
 
@@ -253,7 +264,7 @@ def summary(rows: Iterable[Row]) -> list[Summary]:
     """
     groups: dict[str, dict[float, list[Row]]] = {}
     for row in rows:
-        if row.accuracy == row.accuracy:
+        if not row.failed:
             groups.setdefault(row.method, {}).setdefault(row.density, []).append(row)
     return [
         Summary(
@@ -277,15 +288,16 @@ def table(rows: Iterable[Row]) -> str:
     Examples
     --------
     >>> print(table([Row("digits", "64-10", "SET", 0.1, 0, 0.8, 0.1, 64, 74, 3000, 1.0, 46)]))
-    method  density  reached     accuracy  seconds  bytes  steps
-    ------  -------  -------  -----------  -------  -----  -----
-    SET         0.1      0.1  80.0 +- 0.0     1.00  3,000     46
+    method  density  runs  reached     accuracy  seconds  bytes  steps
+    ------  -------  ----  -------  -----------  -------  -----  -----
+    SET         0.1     1      0.1  80.0 +- 0.0     1.00  3,000     46
     """
-    heads = ("method", "density", "reached", "accuracy", "seconds", "bytes", "steps")
+    heads = ("method", "density", "runs", "reached", "accuracy", "seconds", "bytes", "steps")
     lines = [heads] + [
         (
             s.method,
             f"{s.density:g}",
+            str(s.runs),
             f"{s.reached:.3g}",
             f"{100 * s.accuracy:.1f} +- {100 * s.spread:.1f}",
             f"{s.seconds:.2f}",

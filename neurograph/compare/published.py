@@ -39,8 +39,9 @@ def every(steps: int, times: int = EDITS) -> int:
 
 
 def shrink(task: Task, net: Network, score: object = "magnitude") -> None:
-    """Remove what is more than the task wants."""
-    sparsity.prune_lowest(net, score, count=max(0, net.n_connections - task.n_connections))
+    """Remove what is more than the task wants; where that cuts outputs off, the accuracy says so."""
+    excess = max(0, net.n_connections - task.n_connections)
+    sparsity.prune_lowest(net, score, count=excess, allow_disconnected=True)
 
 
 # -- what others are measured by ---------------------------------------------------------------------------------------
@@ -79,7 +80,9 @@ def before_training(task: Task, score: str, **options: Any) -> Network:
     net = task.network()
     some = np.random.default_rng(task.seed).permutation(len(task.data.x_train))[:BATCH]
     X, y = task.data.x_train[some], task.data.y_train[some]
-    sparsity.prune_before_training(net, score, 1 - task.n_connections / task.dense_connections, X, y, **options)
+    sparsity.prune_before_training(
+        net, score, 1 - task.n_connections / task.dense_connections, X, y, allow_disconnected=True, **options
+    )
     task.train(net)
     return net
 
@@ -114,7 +117,7 @@ def blocks(task: Task) -> Network:
     """A block counts by the mean of its weights: blocks at the edge of a layer are smaller."""
     net, first = task.network(), task.epochs // 2
     task.train(net, epochs=first)
-    sparsity.prune_lowest(net, block_share(net), 1 - task.density, "block", block=BLOCK)
+    sparsity.prune_lowest(net, block_share(net), 1 - task.density, "block", block=BLOCK, allow_disconnected=True)
     task.train(net, epochs=task.epochs - first)
     return net
 
@@ -144,7 +147,7 @@ def gradual_magnitude(task: Task) -> Network:
     """Zhu & Gupta (2017)."""
     net, begin, end = task.network(), task.steps // 4, max(3 * task.steps // 4, task.steps // 4 + 1)
     gone = 1 - task.n_connections / task.dense_connections
-    task.train(net, sparsity.GradualMagnitude(gone, begin, end, every(end - begin)))
+    task.train(net, sparsity.GradualMagnitude(gone, begin, end, every(end - begin), allow_disconnected=True))
     return net
 
 
@@ -155,7 +158,9 @@ def gradual_magnitude(task: Task) -> Network:
 def lottery_tickets(task: Task) -> Network:
     """Frankle & Carbin (2019)."""
     net = task.network()
-    tickets = sparsity.LotteryTickets(fraction=1 - task.density ** (1 / ROUNDS), rounds=ROUNDS, length=task.epochs)
+    tickets = sparsity.LotteryTickets(
+        fraction=1 - task.density ** (1 / ROUNDS), rounds=ROUNDS, length=task.epochs, allow_disconnected=True
+    )
     for _ in tickets.run(net, lambda net, epochs: task.train(net, epochs=epochs)):
         pass
     return net
@@ -217,7 +222,13 @@ def sleep(task: Task) -> Network:
     task.train(
         net,
         sparsity.Sleep(
-            between, factor=0.95, fraction=share, watch=min(10, between), scope="local", stop=nights * between + 1
+            between,
+            factor=0.95,
+            fraction=share,
+            watch=min(10, between),
+            scope="local",
+            allow_disconnected=True,
+            stop=nights * between + 1,
         ),
     )
     return net

@@ -87,7 +87,7 @@ class Task:
 
     def network(self, density: float = 1.0) -> Network:
         """A fresh layered network; a sparse one has Erdos-Renyi densities (as SET has them)."""
-        return layered(self.sizes, density=erdos_renyi(self.sizes, density), seed=self.seed)
+        return layered(self.sizes, density=erdos_renyi(self.sizes, density).tolist(), seed=self.seed)
 
     def train(
         self,

@@ -4,8 +4,9 @@ Every method is the same pattern: a *score* for each connection, a *count* of ho
 and an *exact selection* that takes precisely that many. `scores` holds the scores of a moment, `accumulated` those that
 add up over a training, `before_training` those of an untrained network, `neurons` those of whole neurons and `learned`
 a network that scores; `select` the selection, `prune` the scopes in which counts are taken, `guard` what pruning must
-not do unseen, `checkpoint` the way back, `rewire` prune and grow at a constant number of connections, `recipe` what a
-training step asks of a method, `recipes` ready methods.
+not do unseen, `checkpoint` the way back, `growth` where new connections grow, `absent` the gradients that they would
+have, `allowed` which pairs may be connected, `rewire` prune and grow at a constant number of connections, `densities`
+how many each pair of layers gets, `recipe` what a training step asks of a method, `recipes` ready methods.
 """
 
 from ..distillation import Distillation

@@ -134,8 +134,10 @@ class Signals:
         """Add the same, times a factor, to ``block[i, j]`` for every target i and source j."""
         from ..graph import compiled
 
-        outputs, errors = self.outputs[:, self._columns(source)], self.errors[:, self._columns(target)]
-        compiled.add_outer(errors * block.dtype.type(factor), outputs, block)
+        # `take` returns rows that lie together, which an index of columns does not; the loops need them so.
+        outputs, errors = self.outputs.take(self._columns(source), 1), self.errors.take(self._columns(target), 1)
+        errors *= errors.dtype.type(factor)
+        compiled.add_outer(errors, outputs, block)
 
     def _columns(self, ids: np.ndarray) -> np.ndarray:
         return np.searchsorted(self.ids, ids)

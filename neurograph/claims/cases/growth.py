@@ -28,7 +28,7 @@ NOTE = (
 def recipe(arm: str, steps: int) -> Any:
     """What rewires the network in training: nothing for "dense" and "fixed"."""
     end = round(0.75 * steps)
-    every = min(100, end // 4)
+    every = max(1, min(100, end // 4))
     if arm == "SET":
         return sparsity.SET(fraction=optim.Cosine(0.3, end), every=every, stop=end)
     return sparsity.RigL(T_end=end, delta_T=every, alpha=0.3) if arm == "RigL" else None
