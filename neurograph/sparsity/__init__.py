@@ -8,7 +8,11 @@ step asks of a method, `recipes` ready methods.
 
 from .prune import SCOPES, prune_lowest
 from .recipe import Recipe, Watch
-from .recipes import SET, GradualMagnitude
+from .recipes import (
+    SET,
+    DropBack,
+    GradualMagnitude,
+)
 from .rewire import GROWERS, Rewire, Rewired
 from .scores import SCORES
 
@@ -17,6 +21,7 @@ __all__ = [
     "SCOPES",
     "SCORES",
     "SET",
+    "DropBack",
     "GradualMagnitude",
     "Recipe",
     "Rewire",

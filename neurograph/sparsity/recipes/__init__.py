@@ -1,6 +1,11 @@
 """Ready methods from the literature, each in a file of its own, put together from the parts of this package."""
 
+from .drop_back import DropBack
 from .gradual import GradualMagnitude
 from .set import SET
 
-__all__ = ["SET", "GradualMagnitude"]
+__all__ = [
+    "SET",
+    "DropBack",
+    "GradualMagnitude",
+]
