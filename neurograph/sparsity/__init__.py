@@ -12,6 +12,7 @@ from .recipes import (
     SET,
     DropBack,
     GradualMagnitude,
+    WeightElimination,
 )
 from .rewire import GROWERS, Rewire, Rewired
 from .scores import SCORES
@@ -27,5 +28,6 @@ __all__ = [
     "Rewire",
     "Rewired",
     "Watch",
+    "WeightElimination",
     "prune_lowest",
 ]

@@ -3,9 +3,11 @@
 from .drop_back import DropBack
 from .gradual import GradualMagnitude
 from .set import SET
+from .weight_elimination import WeightElimination
 
 __all__ = [
     "SET",
     "DropBack",
     "GradualMagnitude",
+    "WeightElimination",
 ]
