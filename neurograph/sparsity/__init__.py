@@ -11,6 +11,7 @@ from .recipe import Recipe, Watch
 from .recipes import (
     SET,
     DropBack,
+    DynamicNetworkSurgery,
     GradualMagnitude,
     WeightElimination,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "SCORES",
     "SET",
     "DropBack",
+    "DynamicNetworkSurgery",
     "GradualMagnitude",
     "Recipe",
     "Rewire",

@@ -3,11 +3,13 @@
 from .drop_back import DropBack
 from .gradual import GradualMagnitude
 from .set import SET
+from .surgery import DynamicNetworkSurgery
 from .weight_elimination import WeightElimination
 
 __all__ = [
     "SET",
     "DropBack",
+    "DynamicNetworkSurgery",
     "GradualMagnitude",
     "WeightElimination",
 ]
