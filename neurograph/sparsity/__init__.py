@@ -9,16 +9,19 @@ step asks of a method, `recipes` ready methods.
 from .prune import SCOPES, prune_lowest
 from .recipe import Recipe, Watch
 from .recipes import (
+    ADMM,
     SET,
     DropBack,
     DynamicNetworkSurgery,
     GradualMagnitude,
+    ProgressiveADMM,
     WeightElimination,
 )
 from .rewire import GROWERS, Rewire, Rewired
 from .scores import SCORES
 
 __all__ = [
+    "ADMM",
     "GROWERS",
     "SCOPES",
     "SCORES",
@@ -26,6 +29,7 @@ __all__ = [
     "DropBack",
     "DynamicNetworkSurgery",
     "GradualMagnitude",
+    "ProgressiveADMM",
     "Recipe",
     "Rewire",
     "Rewired",

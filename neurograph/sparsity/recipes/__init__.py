@@ -1,5 +1,6 @@
 """Ready methods from the literature, each in a file of its own, put together from the parts of this package."""
 
+from .admm import ADMM, ProgressiveADMM
 from .drop_back import DropBack
 from .gradual import GradualMagnitude
 from .set import SET
@@ -7,9 +8,11 @@ from .surgery import DynamicNetworkSurgery
 from .weight_elimination import WeightElimination
 
 __all__ = [
+    "ADMM",
     "SET",
     "DropBack",
     "DynamicNetworkSurgery",
     "GradualMagnitude",
+    "ProgressiveADMM",
     "WeightElimination",
 ]
