@@ -14,6 +14,7 @@ from .recipes import (
     DropBack,
     DynamicNetworkSurgery,
     GradualMagnitude,
+    HardConcrete,
     ProgressiveADMM,
     WeightElimination,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "DropBack",
     "DynamicNetworkSurgery",
     "GradualMagnitude",
+    "HardConcrete",
     "ProgressiveADMM",
     "Recipe",
     "Rewire",

@@ -3,6 +3,7 @@
 from .admm import ADMM, ProgressiveADMM
 from .drop_back import DropBack
 from .gradual import GradualMagnitude
+from .hard_concrete import HardConcrete
 from .set import SET
 from .surgery import DynamicNetworkSurgery
 from .weight_elimination import WeightElimination
@@ -13,6 +14,7 @@ __all__ = [
     "DropBack",
     "DynamicNetworkSurgery",
     "GradualMagnitude",
+    "HardConcrete",
     "ProgressiveADMM",
     "WeightElimination",
 ]
