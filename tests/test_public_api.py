@@ -15,7 +15,8 @@ optim sparsity topologies from_networkx to_networkx from_scipy to_scipy load
 from_torch to_torch from_onnx to_onnx from_sklearn from_neat
 from_edges to_edges from_graphml to_graphml topologies.connectome topologies.null_model datasets.load_connectome
 optim.SGD optim.Adam optim.AdamW optim.RMSprop
-sparsity.prune_lowest sparsity.Rewire sparsity.SET sparsity.GradualMagnitude
+sparsity.prune_lowest sparsity.Rewire sparsity.SET sparsity.GradualMagnitude sparsity.block_order
+Network.order_blocks Network.block_places
 topologies.layered topologies.random_dag
 Network.add_inputs Network.add_neurons Network.add_outputs Network.mark_outputs Network.connect Network.add_connections
 Network.connection Network.has_connection Network.neuron Network.group Network.prune Network.remove_neurons
