@@ -22,6 +22,9 @@ sparsity.LotteryTickets.run sparsity.Sleep sparsity.LearnedPruner.fit sparsity.L
 Distillation.targets Distillation.logits sparsity.Distillation
 sparsity.RigL sparsity.SparseMomentum sparsity.DeepR sparsity.pair_gradients sparsity.densities sparsity.prune_to
 sparsity.uniform sparsity.erdos_renyi sparsity.erk
+sparsity.block_order Network.order_blocks Network.block_places
+sparsity.ADMM sparsity.ProgressiveADMM sparsity.DropBack sparsity.DynamicNetworkSurgery sparsity.HardConcrete
+sparsity.WeightElimination.eliminate sparsity.Recipe
 topologies.layered topologies.random_dag
 Network.add_inputs Network.add_neurons Network.add_outputs Network.mark_outputs Network.connect Network.add_connections
 Network.connection Network.has_connection Network.neuron Network.group Network.prune Network.remove_neurons

@@ -19,7 +19,7 @@ FEWEST = 10_000  # connections from which looking is worth it
 ASKED = 256  # neurons whose connections are looked at before all are
 TRIPLES, ALIKE = 48, 0.2  # neighbours that are asked first, and what share of sources they must have in common
 # A connection of a tile costs this much of one in the row loops, and the more the smaller the tiles are.
-INSIDE, SMALL = 0.5, 1.0
+INSIDE, SMALL = 0.5, 0.6
 WORTH, LOYALTY = 0.95, 0.03  # cost at which tiles begin to run, and what those that ran may cost beyond
 
 GAP = 4096  # cells of tiles to come that there is room for
@@ -105,10 +105,11 @@ class Listed(NamedTuple):
     key: np.ndarray
     base: np.ndarray
 
-    def without(self, keys: np.ndarray) -> Listed:
-        """Leave some out."""
-        kept = ~np.isin(self.key, keys)
-        return Listed(self.key[kept], self.base[kept])
+    def without(self, keys: np.ndarray) -> tuple[Listed, np.ndarray]:
+        """Leave some out, if they are there; and where the slots of those began."""
+        at = np.searchsorted(self.key, keys)
+        at = at[self.key.take(at, mode="clip") == keys] if len(self.key) else at[:0]
+        return Listed(np.delete(self.key, at), np.delete(self.base, at)), self.base[at]
 
     def plus(self, keys: np.ndarray, bases: np.ndarray) -> Listed:
         """Put some in that are not there."""
@@ -240,10 +241,9 @@ class Tiles:
 
     def _take(self, source: np.ndarray, target: np.ndarray) -> None:
         """Forget the tiles between some pairs of groups, if there are any."""
-        keys, before = source * self.count + target, self._by_source
-        self._by_source = before.without(keys)
-        self._by_target = self._by_target.without(target * self.count + source)
-        self._free = np.concatenate([self._free, before.base[np.isin(before.key, keys)]])
+        self._by_source, bases = self._by_source.without(source * self.count + target)
+        self._by_target, _ = self._by_target.without(target * self.count + source)
+        self._free = np.concatenate([self._free, bases])
 
     def _put(self, source: np.ndarray, target: np.ndarray) -> None:
         """Make tiles of those pairs of groups that are connected wholly; none of them is one yet."""
