@@ -133,13 +133,27 @@ class QuantizedNetwork:
         if batch_size is not None:
             checks.whole("batch_size", batch_size, 1)
         remembers = self.remembers
-        X = inputs(X, self.n_inputs, FLOAT, remembers)
-        X = X.dense() if isinstance(X, SparseSamples) else X
+        backend = self.backend
+        if not self._is_ready(X, backend):
+            X = inputs(X, self.n_inputs, FLOAT, remembers)
+            X = X.dense() if isinstance(X, SparseSamples) else X
         with ALONE:
-            Y = self.backend.predict_packed(self._packed, X if remembers else X[:, None], batch_size)
+            Y = backend.predict_packed(self._packed, X if remembers else X[:, None], batch_size)
         return Y if remembers else Y[:, 0]
 
     __call__ = predict
+
+    def _is_ready(self, X: Any, backend: ModuleType) -> bool:
+        """Whether X is just what a backend takes, so that nothing needs to be converted or refused."""
+        return (
+            type(X) is np.ndarray
+            and X.dtype == FLOAT
+            and X.ndim == (3 if self.remembers else 2)
+            and X.shape[-1] == self._packed.n_inputs
+            and X.size > 0
+            and X.flags.carray
+            and backend.all_finite(X)
+        )
 
     def dequantize(self, backend: str | None = None) -> Any:
         """A `Network` of the same topology with the rounded weights, in float32.
