@@ -1,7 +1,7 @@
 """Predictions of packed networks: rows are decoded a few at a time, once for a piece of samples, and run as float32.
 
-Most of what a prediction needs beside the packed arrays is one scratch buffer of two MiB at most for decoded rows. A few
-samples run one after another, and decode in registers.
+Most of what a prediction needs beside the packed arrays is one scratch buffer of two MiB at most for decoded rows. A
+few samples run one after another, and decode in registers.
 """
 
 from __future__ import annotations
