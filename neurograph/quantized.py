@@ -45,7 +45,7 @@ class QuantizedNetwork:
     >>> net = ng.topologies.layered([64, 100, 10], density=0.2, seed=0)
     >>> small = net.quantize("int8")
     >>> small
-    <QuantizedNetwork: 174 neurons, 1480 connections, 64 inputs, 10 outputs, int8, 4.1 KiB>
+    <QuantizedNetwork: 174 neurons, 1480 connections, 64 inputs, 10 outputs, int8, 4.5 KiB>
     >>> X = np.ones((5, 64), "float32")
     >>> bool(abs(small.predict(X) - net.predict(X)).max() < 0.1)
     True
