@@ -45,7 +45,7 @@ class QuantizedNetwork:
     >>> net = ng.topologies.layered([64, 100, 10], density=0.2, seed=0)
     >>> small = net.quantize("int8")
     >>> small
-    <QuantizedNetwork: 174 neurons, 1480 connections, 64 inputs, 10 outputs, int8, 4.1 KiB>
+    <QuantizedNetwork: 174 neurons, 1480 connections, 64 inputs, 10 outputs, int8, 4.5 KiB>
     >>> X = np.ones((5, 64), "float32")
     >>> bool(abs(small.predict(X) - net.predict(X)).max() < 0.1)
     True
@@ -133,13 +133,27 @@ class QuantizedNetwork:
         if batch_size is not None:
             checks.whole("batch_size", batch_size, 1)
         remembers = self.remembers
-        X = inputs(X, self.n_inputs, FLOAT, remembers)
-        X = X.dense() if isinstance(X, SparseSamples) else X
+        backend = self.backend
+        if not self._is_ready(X, backend):
+            X = inputs(X, self.n_inputs, FLOAT, remembers)
+            X = X.dense() if isinstance(X, SparseSamples) else X
         with ALONE:
-            Y = self.backend.predict_packed(self._packed, X if remembers else X[:, None], batch_size)
+            Y = backend.predict_packed(self._packed, X if remembers else X[:, None], batch_size)
         return Y if remembers else Y[:, 0]
 
     __call__ = predict
+
+    def _is_ready(self, X: Any, backend: ModuleType) -> bool:
+        """Whether X is just what a backend takes, so that nothing needs to be converted or refused."""
+        return (
+            type(X) is np.ndarray
+            and X.dtype == FLOAT
+            and X.ndim == (3 if self.remembers else 2)
+            and X.shape[-1] == self._packed.n_inputs
+            and X.size > 0
+            and X.flags.carray
+            and backend.all_finite(X)
+        )
 
     def dequantize(self, backend: str | None = None) -> Any:
         """A `Network` of the same topology with the rounded weights, in float32.

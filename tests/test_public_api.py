@@ -11,6 +11,7 @@ pytestmark = pytest.mark.nojit
 
 CONTRACT = """
 Network Neuron Connection Connections Group Trainer NeurographError StaleError CycleError DuplicateConnectionError
+QuantizedNetwork Network.quantize QuantizedNetwork.predict QuantizedNetwork.dequantize QuantizedNetwork.save
 optim sparsity topologies from_networkx to_networkx from_scipy to_scipy load
 from_torch to_torch from_onnx to_onnx from_sklearn from_neat
 from_edges to_edges from_graphml to_graphml topologies.connectome topologies.null_model datasets.load_connectome
@@ -80,6 +81,8 @@ def test_attributes_exist():
         "Network": "seed dtype backend",
         "Network.predict": "X batch_size",
         "Network.backward": "X Y loss",
+        "Network.quantize": "format per",
+        "QuantizedNetwork.predict": "X batch_size",
         "Network.add_connections": "weight delay parameter",
         "Network.connect": "density weight",
         "Network.add_neurons": "activation aggregation bias name",

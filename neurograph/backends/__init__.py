@@ -5,7 +5,7 @@ makes one of and that has ``rows``, a SciPy matrix, ``backward(plan, run, gradie
 the gradients of the graph's tables and returns what the pass over earlier steps needs as ``later``,
 ``stream(plan, X, batch_size, reuse)`` may compute the outputs without keeping a pass,
 ``footprint(plan, batch, steps, keep)`` counts the bytes of a pass, ``prepare(plan)`` decides what the first pass would,
-``predict_packed(packed, X, batch_size)`` runs a frozen network,
+``predict_packed(packed, X, batch_size)`` runs a frozen network, ``all_finite(X)`` looks for what is not a number,
 and ``sgd``, ``adam`` and ``rmsprop`` update parameters in place. A `Pass` offers ``outputs``,
 ``activations(slots, first)``, ``output(slot)``, ``error(slot)``, ``state()`` and ``nbytes``. ``LOSSES`` are functions
 that stand for some of the losses by name.

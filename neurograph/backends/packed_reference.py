@@ -11,6 +11,11 @@ from ..plan import MEAN, SPECIAL
 PRODUCT, MAX, MIN, MAXABS, MEDIAN = SPECIAL
 
 
+def all_finite(X: np.ndarray) -> bool:
+    """Whether no entry is infinite or not a number."""
+    return bool(np.isfinite(X).all())
+
+
 def predict(packed: Packed, X: np.ndarray, batch_size: int | None = None) -> np.ndarray:
     """Outputs (batch, steps, n_outputs) for X (batch, steps, n_inputs), all samples together."""
     batch, steps, _ = X.shape

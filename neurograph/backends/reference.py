@@ -12,11 +12,24 @@ import numpy as np
 from ..functions import activations
 from ..functions.losses import Loss
 from ..plan import MEAN, SPECIAL, Plan
+from .packed_reference import all_finite
 from .packed_reference import predict as predict_packed
 from .state import State
 from .updates import adam, rmsprop, sgd
 
-__all__ = ["LOSSES", "Pass", "adam", "backward", "footprint", "forward", "predict_packed", "rmsprop", "sgd", "stream"]
+__all__ = [
+    "LOSSES",
+    "Pass",
+    "adam",
+    "all_finite",
+    "backward",
+    "footprint",
+    "forward",
+    "predict_packed",
+    "rmsprop",
+    "sgd",
+    "stream",
+]
 
 LOSSES: dict[Loss, Loss] = {}
 PRODUCT, MAX, _, MAXABS, MEDIAN = SPECIAL

@@ -82,8 +82,8 @@ def scales(weight: np.ndarray, length: np.ndarray, per: str) -> np.ndarray:
 
     Examples
     --------
-    >>> scales(np.float32([1.27, -2.54, 0]), np.array([2, 1]), "neuron").round(4).tolist()
-    [0.02, 1.0]
+    >>> scales(np.float32([-31.75, 63.5, 0]), np.array([2, 1]), "neuron").tolist()
+    [0.5, 1.0]
     """
     size = np.abs(weight)
     if per == "network":

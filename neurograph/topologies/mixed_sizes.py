@@ -355,7 +355,12 @@ class SizedNetworks:
         InvalidValueError
             The file is of a network by another rule. Nothing has changed then.
         """
-        saved = _Member(load(path))
+        net = load(path)
+        require(
+            isinstance(net, Network),
+            f"{path} holds {net!r}, which has no parameters to take; restore what `save` wrote",
+        )
+        saved = _Member(net)
         numbers = saved.weights.parameter
         require(
             np.isin(numbers, self._numbers).all()

@@ -17,11 +17,24 @@ from . import blas, blocked, kernels, long_rows, sparse, threads
 from .blocks import Blocks, blocks_of
 from .buffers import zeros
 from .losses import LOSSES
+from .packed import all_finite
 from .packed import predict as predict_packed
 from .stream import stream
 from .updates import adam, rmsprop, sgd
 
-__all__ = ["LOSSES", "Pass", "adam", "backward", "footprint", "forward", "predict_packed", "rmsprop", "sgd", "stream"]
+__all__ = [
+    "LOSSES",
+    "Pass",
+    "adam",
+    "all_finite",
+    "backward",
+    "footprint",
+    "forward",
+    "predict_packed",
+    "rmsprop",
+    "sgd",
+    "stream",
+]
 
 
 # Bringing the weights into row order pays from so many reads of a column so long that it does not stay in the first

@@ -1,7 +1,7 @@
 """Predictions of packed networks: rows are decoded a few at a time, once for a piece of samples, and run as float32.
 
-Most of what a prediction needs beside the packed arrays is one scratch buffer of two MiB at most for decoded rows. One
-sample alone reads each weight once, so it decodes in registers.
+Most of what a prediction needs beside the packed arrays is one scratch buffer of two MiB at most for decoded rows. A
+few samples run one after another, and decode in registers.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ LEAST_TARGETS, LEAST_SAMPLES = 16, 16  # of a matrix, below which the row loops 
 PIECE_BYTES = 2**25  # activations that run at once
 PIECE = 2048  # samples that run at once
 LEAST = 64  # samples that always run together
+FEW, FEW_DENSE = 4, 12  # samples that run one after another, of a sparse network and of a dense one
 NO_LONG_ROWS = long_rows.LongRows()
 NONE_16, NONE_32 = np.zeros(0, np.int16), np.zeros(0, np.int32)
 
@@ -62,11 +63,17 @@ class Scratch:
         self.holds: Chunk | None = None
 
 
+def all_finite(X: np.ndarray) -> bool:
+    """Whether no entry of a contiguous float32 array is infinite or not a number."""
+    return bool(packed_kernels.all_finite(X.reshape(-1)))
+
+
 def predict(packed: Packed, X: np.ndarray, batch_size: int | None = None) -> np.ndarray:
     """Outputs (batch, steps, n_outputs) for X (batch, steps, n_inputs)."""
     batch, steps, _ = X.shape
-    if batch == steps == 1 and not packed.history and packed.adds_up:
-        return _predict_one(packed, X)
+    few = FEW if 2 * len(packed.code) > len(packed.weight) else FEW_DENSE
+    if batch <= few and steps == 1 and not packed.history and packed.adds_up:
+        return _predict_each(packed, X)
     n, history = packed.n, packed.history
     row = max(1, n * FLOAT.itemsize)
     if batch_size is None:
@@ -235,13 +242,16 @@ def _matrix(
     )  # fmt: skip
 
 
-def _predict_one(packed: Packed, X: np.ndarray) -> np.ndarray:
-    """One sample of one step."""
-    out = np.empty((1, 1, len(packed.outputs)), FLOAT)
+def _predict_each(packed: Packed, X: np.ndarray) -> np.ndarray:
+    """Samples of one step, one after another."""
+    X = X if X.flags.carray else np.array(X, order="C")
+    out = np.empty((len(X), 1, len(packed.outputs)), FLOAT)
     workers = 1 if len(packed.weight) < kernels.SERIAL_WORK else threads.count()  # asking numba takes a lock
-    kernels.forward_one_packed(
-        workers, packed.segments, packed.start, packed.first, packed.code, packed.weight, packed.scale,
-        packed.format.code, packed.activation, packed.parameter, packed.aggregation, packed.bias, packed.outputs,
-        X.reshape(-1), np.empty(packed.n, FLOAT), out.reshape(-1),
-    )  # fmt: skip
+    x = np.empty(packed.n, FLOAT)
+    for sample, outputs in zip(X, out, strict=True):
+        kernels.forward_one_packed(
+            workers, packed.segments, packed.start, packed.first, packed.code, packed.weight, packed.scale,
+            packed.format.code, packed.activation, packed.parameter, packed.aggregation, packed.bias, packed.outputs,
+            sample.reshape(-1), x, outputs.reshape(-1),
+        )  # fmt: skip
     return out

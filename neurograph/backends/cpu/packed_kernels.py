@@ -146,6 +146,16 @@ def compact(column, first, count, nothing, value, other, at):
 
 
 @jit
+def all_finite(x):
+    """Whether no entry is infinite or not a number; in one go through memory, which numpy takes two for."""
+    largest = np.float32(np.finfo(np.float32).max)
+    bad = np.int32(0)
+    for k in range(x.shape[0]):
+        bad |= np.int32(not abs(x[k]) <= largest)
+    return bad == 0
+
+
+@jit
 def segment_of(segments, row):
     """The segment in which a row lies."""
     first, last = np.int64(0), np.int64(segments.shape[0] - 1)
