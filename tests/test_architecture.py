@@ -49,7 +49,7 @@ ALLOWED = {
 }
 EVERYBODY = {"errors", "functions", "checks", "locks", "jit"}
 HEAVY = {"numba", "llvmlite", "cupy", "networkx", "matplotlib", "torch", "sklearn", "neat", "scipy", "tqdm"}
-HEAVY |= {"safetensors", "pandas", "pyarrow", "onnx", "onnxruntime"}
+HEAVY |= {"statsmodels", "safetensors", "pandas", "pyarrow", "onnx", "onnxruntime"}
 HEAVY |= {"sparselab", "flydnet", "sparse_dot_mkl", "connex", "jax", "equinox", "optax"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
