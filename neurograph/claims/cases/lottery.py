@@ -7,6 +7,10 @@ that on the test set when the validation loss was lowest. What differs: 8 epochs
 
 The second paper is about schedules, so its two arms divide the learning rate by 10 after half and after three quarters
 of the training, and fine-tuning goes on at a hundredth. To save time a round there prunes as much as two of the others.
+
+The lead of rewinding comes from that hundredth: Adam at 1.2e-5 cannot repair so much pruning in 8 epochs. Where the
+rate falls once only, to a tenth at three quarters, fine-tuning got 96.7% and rewinding 96.4% of the test images right
+with one seed, so there the paper's claim did not hold.
 """
 
 from __future__ import annotations
