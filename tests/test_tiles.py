@@ -17,6 +17,8 @@ def fixed_choice(monkeypatch):
     fixed = Costs(sparse=0.1, dense=0.06, copied=1e-9, called=1e-9)
     monkeypatch.setattr(costs, "costs", lambda dtype: fixed)
     monkeypatch.setattr(tiles, "FEWEST", 0)
+    monkeypatch.setattr(tiles, "INSIDE", 0.5)
+    monkeypatch.setattr(tiles, "SMALL", 0.6)
 
 
 def squares(net, sources, targets, side, density, rng):

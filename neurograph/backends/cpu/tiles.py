@@ -12,14 +12,16 @@ from ...functions.activations import ACTIVATIONS
 from ...functions.aggregations import AGGREGATIONS
 from ...plan import Plan
 from .buffers import zeros
+from .kernels import REGISTER_BYTES
 
 SIDES = (64, 48, 40, 32, 24, 20, 16, 12, 10, 8, 7, 6, 5, 4)  # that are looked for
 LEAST = 16  # pairs of neurons in a tile, so that what is left at the end of a layer may be one but a pair may not
 FEWEST = 10_000  # connections from which looking is worth it
 ASKED = 256  # neurons whose connections are looked at before all are
 TRIPLES, ALIKE = 48, 0.2  # neighbours that are asked first, and what share of sources they must have in common
-# A connection of a tile costs this much of one in the row loops, and the more the smaller the tiles are.
-INSIDE, SMALL = 0.5, 0.6
+# A connection of a tile costs this much of one in the row loops, and the more the smaller the tiles are: as measured in
+# training steps with AVX-512, whose many registers hold four rows of sums, and with AVX2.
+INSIDE, SMALL = (0.5, 0.6) if REGISTER_BYTES == 64 else (0.85, 1.0)
 WORTH, LOYALTY = 0.95, 0.03  # cost at which tiles begin to run, and what those that ran may cost beyond
 
 GAP = 4096  # cells of tiles to come that there is room for

@@ -35,7 +35,9 @@ def run(settings: Settings) -> Iterator[Row]:
             note = f"unstructured {1e3 * measured[0][1]:.2f} ms, blocks {1e3 * measured[side][1]:.2f} ms"
             yield Row(f"{name}: forward", round(forward, 2), 1.0, unit="times as fast", note=note)
     kept = order_keeps(256 if settings.quick else 1024)
-    note = "blocks of neurons whose numbers are shuffled, 10% of them among noise; share of the weights' magnitude kept"
+    note = (
+        f"made weights: blocks of shuffled neurons, 30% of each missing; kept {kept[0]:.3f} without, {kept[1]:.3f} with"
+    )
     yield Row("block_order: magnitude kept at 10% density, over none", round(kept[1] / kept[0], 2), 1.5, note=note)
 
 
@@ -79,7 +81,7 @@ def measure_blocks(
 
 
 def _pruned(sizes: Sequence[int], side: int, density: float) -> ng.Network:
-    """A layered network of the weights of which this share is left; the layer of outputs, if small, is whole."""
+    """A layered network in which this share of the squares of each pair of layers, at least one, is left."""
     net, rng = ng.Network(seed=0), np.random.default_rng(side)
     homes = [net.add_inputs(sizes[0]), *(net.add_neurons(n, activation="relu") for n in sizes[1:-1])]
     homes.append(net.add_outputs(sizes[-1]))
