@@ -174,7 +174,7 @@ def test_a_file_that_holds_no_results_is_refused(tmp_path, text):
 def test_the_readme_shows_what_was_measured():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme.rewritten(text, ROOT) == text
-    path = readme.MARKS.search(text)["path"]
+    path = readme.MEASURED.pattern.search(text)["path"]
     results = runner.Results.load(ROOT / path)
     assert not results.quick and len(results.outcomes) > 10
     assert results.machine["cpu"] in text
@@ -183,10 +183,10 @@ def test_the_readme_shows_what_was_measured():
 def test_the_section_is_written_between_its_comments(tmp_path, capsys):
     runner.Results(MACHINE, [Outcome("c", "step", "PyTorch", FIGURES)]).save(tmp_path / "new.json")
     path = tmp_path / "README.md"
-    path.write_text(f"before\n{readme.BEGIN.format('old.json')}\nstale\n{readme.END}\nafter\n")
+    path.write_text(f"before\n{readme.MEASURED.begin.format('old.json')}\nstale\n{readme.MEASURED.end}\nafter\n")
     readme.main([str(path), "new.json"])
     text = path.read_text()
-    assert text.startswith(f"before\n{readme.BEGIN.format('new.json')}\nMeasured on abacus") and text.endswith(
+    assert text.startswith(f"before\n{readme.MEASURED.begin.format('new.json')}\nMeasured on abacus") and text.endswith(
         "\nafter\n"
     )
     assert "stale" not in text and "| step | PyTorch | 2.00 |" in text and "![" not in text

@@ -119,6 +119,6 @@ def order_keeps(n: int, block: int = 16, noise: float = 0.3) -> tuple[float, flo
         if ordered:
             net.order_blocks(ng.sparsity.block_order(net, block))
         before = float(np.abs(net.connections.weight).sum())
-        ng.sparsity.prune_lowest(net, scope="block", block=block, fraction=1 - DENSITY)
+        ng.sparsity.prune_lowest(net, scope="block", block=block, fraction=1 - DENSITY, allow_disconnected=True)
         kept.append(float(np.abs(net.connections.weight).sum()) / before)
     return kept[0], kept[1]
