@@ -76,7 +76,7 @@ class HardConcrete(Recipe):
     --------
     >>> import neurograph as ng
     >>> net = ng.topologies.layered([20, 30, 5], seed=0)
-    >>> gates = ng.sparsity.HardConcrete(lambda_=0.01, lr=0.05)
+    >>> gates = ng.sparsity.HardConcrete(lambda_=0.002, lr=0.05)
     >>> trainer = ng.Trainer(net, optimizer=ng.optim.Adam(), rewire=gates)
     >>> X, y = net.rng.normal(size=(64, 20)), net.rng.integers(0, 5, 64)
     >>> history = trainer.fit(X, y, epochs=40, batch_size=16, progress=False)
