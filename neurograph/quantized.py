@@ -207,6 +207,7 @@ class QuantizedNetwork:
             "kind": KIND,
             "format": self.format,
             "backend": self.backend_name,
+            "by_source": packed.by_source,
             "n_inputs": packed.n_inputs,
             "n_connections": packed.n_connections,
             "history": packed.history,
@@ -233,7 +234,7 @@ class QuantizedNetwork:
             values, inverse = np.unique(arrays[name], return_inverse=True)
             arrays[name] = np.array([renamed[int(value)] for value in values], np.int8)[inverse]
         counts = (int(meta[name]) for name in ("n_inputs", "n_connections", "history"))
-        packed = Packed(FORMATS[meta["format"]], *counts, **arrays)  # type: ignore[arg-type]
+        packed = Packed(FORMATS[meta["format"]], bool(meta["by_source"]), *counts, **arrays)  # type: ignore[arg-type]
         try:
             packed.check()
         except (ValueError, AttributeError) as error:

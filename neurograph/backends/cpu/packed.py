@@ -24,6 +24,7 @@ PIECE_BYTES = 2**25  # activations that run at once
 PIECE = 2048  # samples that run at once
 LEAST = 64  # samples that always run together
 FEW, FEW_DENSE = 4, 12  # samples that run one after another, of a sparse network and of a dense one
+TURNS = 4  # shares of the panels of a thread, so that one that is held up does not hold up all
 NO_LONG_ROWS = long_rows.LongRows()
 NONE_16, NONE_32 = np.zeros(0, np.int16), np.zeros(0, np.int32)
 
@@ -70,6 +71,8 @@ def all_finite(X: np.ndarray) -> bool:
 
 def predict(packed: Packed, X: np.ndarray, batch_size: int | None = None) -> np.ndarray:
     """Outputs (batch, steps, n_outputs) for X (batch, steps, n_inputs)."""
+    if packed.by_source:
+        return _predict_by_source(packed, X, batch_size)
     batch, steps, _ = X.shape
     few = FEW if 2 * len(packed.code) > len(packed.weight) else FEW_DENSE
     if batch <= few and steps == 1 and not packed.history and packed.adds_up:
@@ -255,3 +258,33 @@ def _predict_each(packed: Packed, X: np.ndarray) -> np.ndarray:
             sample.reshape(-1), x, outputs.reshape(-1),
         )  # fmt: skip
     return out
+
+
+def _predict_by_source(packed: Packed, X: np.ndarray, batch_size: int | None) -> np.ndarray:
+    """Samples of one step in panels of a few lanes; nothing is decoded to memory."""
+    X = X if X.flags.carray else np.array(X, order="C")
+    batch = len(X)
+    size = min(batch, batch_size or batch)
+    inputs, outputs = _places(packed)
+    out = np.empty((batch, 1, len(outputs)), FLOAT)
+    lanes = next((n for n in kernels.PACKED_LANES if size <= n), kernels.PACKED_LANES[-1])
+    count, work = -(-size // lanes), len(packed.weight)
+    if count == 1:
+        shares = kernels.PUSH_SHARES if work >= kernels.PACKED_SHARE_WORK else 1
+        workers = 1 if shares == 1 else threads.count()  # asking numba takes a lock
+    else:
+        workers = 1 if work * count < kernels.SERIAL_WORK else threads.count()
+        shares = min(count, workers * TURNS) if workers > 1 else 1
+    panels = np.empty((shares, packed.n, lanes), FLOAT)
+    for first in range(0, batch, size):
+        kernels.forward_packed_sources(
+            workers, packed.segments, packed.start, packed.first, packed.code, packed.weight, packed.scale,
+            packed.format.code, packed.activation, packed.parameter, packed.aggregation, packed.bias,
+            X[first : first + size], inputs, outputs, panels, out[first : first + size],
+        )  # fmt: skip
+    return out
+
+
+def _places(packed: Packed) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of inputs and outputs, as the copying loops take them."""
+    return np.arange(packed.n_inputs, dtype=np.int32), packed.outputs.astype(np.int32)
