@@ -2258,44 +2258,47 @@ else:
 
 
 @jit
-def finish_packed(rows, position, n_inputs, home, parts, panels):
-    """Make the output of a neuron out of its sums, which lie in ``panels[home]`` and so many ``parts`` behind it."""
-    r = position - n_inputs
-    zero, scale = panels.dtype.type(0), panels.dtype.type(1)
-    if rows.scale.shape[0] > 0:
-        scale = entry_of(rows.scale, r)
-    code, bias = entry_of(rows.activation, r), rows.bias[r]
-    for lane in range(panels.shape[2]):
-        total = panels[home, position, lane]
-        for part in range(home + 1, home + parts):
-            total += panels[part, position, lane]
-        total = total * scale + bias
-        panels[home, position, lane] = zero if code == RELU and total < zero else total  # NaN stays NaN
-    if code != RELU and code != IDENTITY:
-        activate(code, entry_of(rows.parameter, r), panels[home, position])
+def finish_packed(bias, scale, activation, parameter, lo, hi, n_inputs, home, parts, panels):
+    """Make outputs out of the sums at positions ``lo:hi`` in ``panels[home]`` and so many ``parts`` from there on."""
+    size, lanes = panels.shape[1] * panels.shape[2], panels.shape[2]
+    flat, zero, one = panels.reshape(panels.size), panels.dtype.type(0), panels.dtype.type(1)
+    for position in range(max(lo, n_inputs), hi):
+        r, row = position - n_inputs, home * size + position * lanes
+        factor = entry_of(scale, r) if scale.shape[0] > 0 else one
+        code, shift = entry_of(activation, r), bias[r]
+        for part in range(1, parts):
+            for lane in range(lanes):
+                flat[np.uint64(row + lane)] += flat[np.uint64(row + part * size + lane)]
+        for lane in range(lanes):
+            total = flat[np.uint64(row + lane)] * factor + shift
+            flat[np.uint64(row + lane)] = zero if code == RELU and total < zero else total  # NaN stays NaN
+        if code != RELU and code != IDENTITY:
+            activate(code, entry_of(parameter, r), flat[row : row + lanes])
 
 
 @jit
 def push_packed(rows, segment, lo, hi, n_inputs, home, parts, into, panels):
     """Finish the neurons at positions ``lo:hi`` of a segment, and add what they send to the sums in ``panels[into]``."""
+    finish_packed(
+        rows.bias, rows.scale, rows.activation, rows.parameter, lo, hi, n_inputs, home, parts, panels
+    )  # fmt: skip
     base, lanes = rows.segments[segment, BASE], panels.shape[2]
     left = np.uint32(16) if rows.format == BF16 else np.uint32(13)
     factor = np.float32(HALF_FACTOR) if rows.format == FP16 else np.float32(1)
+    start, heads, weight, code = rows.start, rows.first, rows.weight, rows.code
     for r in range(lo, hi):
-        if r >= n_inputs:
-            finish_packed(rows, r, n_inputs, home, parts, panels)
-        k0, k1 = np.int64(rows.start[r]), np.int64(rows.start[r + 1])
+        k0, k1 = np.int64(start[r]), np.int64(start[r + 1])
         if k0 == k1:
             continue
-        first = base + np.int64(rows.first[r]) if rows.first.shape[0] > 0 else base
+        first = base + np.int64(heads[r]) if heads.shape[0] > 0 else base
         if lanes == 1:
-            push_packed_1(rows.weight, rows.code, k0, k1, first, left, factor, panels, home, r, into)
+            push_packed_1(weight, code, k0, k1, first, left, factor, panels, home, r, into)
         elif lanes == 4:
-            push_packed_4(rows.weight, rows.code, k0, k1, first, left, factor, panels, home, r, into)
+            push_packed_4(weight, code, k0, k1, first, left, factor, panels, home, r, into)
         elif lanes == 8:
-            push_packed_8(rows.weight, rows.code, k0, k1, first, left, factor, panels, home, r, into)
+            push_packed_8(weight, code, k0, k1, first, left, factor, panels, home, r, into)
         else:
-            push_packed_16(rows.weight, rows.code, k0, k1, first, left, factor, panels, home, r, into)
+            push_packed_16(weight, code, k0, k1, first, left, factor, panels, home, r, into)
 
 
 @jit
@@ -2357,7 +2360,11 @@ def _push_packed_shares(rows, segment, lo, hi, n_inputs, panels):
 def push_few_packed(threads, rows, X, inputs, outputs, panels, out):
     """Run a few samples, the lanes of one panel; large segments add to the sums of as many shares as there are."""
     n_inputs, nothing, shares = np.int64(inputs.shape[0]), np.int64(0), np.int64(panels.shape[0])
-    _columns_to_panels(X, inputs, panels[:1], nothing, nothing, True, nothing, n_inputs)
+    if panels.shape[2] == 1:
+        for j in range(n_inputs):
+            panels[0, j, 0] = X[0, 0, j]
+    else:
+        _columns_to_panels(X, inputs, panels[:1], nothing, nothing, True, nothing, n_inputs)
     for part in range(shares):
         clear_sums(panels, n_inputs, part)
     for s in range(rows.segments.shape[0]):
@@ -2375,8 +2382,8 @@ def push_few_packed(threads, rows, X, inputs, outputs, panels, out):
 
 @jit
 def forward_packed_sources(
-    threads, segments, start, first, code, weight, scale, format, activation, parameter, aggregation, bias, X, inputs,
-    outputs, panels, out,
+    threads, segments, start, first, code, weight, scale, format, activation, parameter, aggregation, bias, outputs, X,
+    panels, out,
 ):  # fmt: skip
     """Run X (batch, 1, n_inputs) through neurons that sum, with lines by source: fill ``out`` (batch, 1, n_outputs).
 
@@ -2385,6 +2392,8 @@ def forward_packed_sources(
     rows = PackedRows(
         segments, start, first, code, weight, scale, format, activation, parameter, aggregation, bias
     )  # fmt: skip
+    # The copying loops take such numbers; from Python they would cost more than they do here.
+    inputs, outputs = np.arange(np.int32(X.shape[2]), dtype=np.int32), outputs.astype(np.int32)
     lanes = np.int64(panels.shape[2])
     count = (np.int64(X.shape[0]) + lanes - 1) // lanes
     if count == 1:

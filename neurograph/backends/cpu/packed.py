@@ -264,27 +264,24 @@ def _predict_by_source(packed: Packed, X: np.ndarray, batch_size: int | None) ->
     """Samples of one step in panels of a few lanes; nothing is decoded to memory."""
     X = X if X.flags.carray else np.array(X, order="C")
     batch = len(X)
-    size = min(batch, batch_size or batch)
-    inputs, outputs = _places(packed)
-    out = np.empty((batch, 1, len(outputs)), FLOAT)
+    out = np.empty((batch, 1, len(packed.outputs)), FLOAT)
+    size = batch if batch_size is None else min(batch, batch_size)
     lanes = next((n for n in kernels.PACKED_LANES if size <= n), kernels.PACKED_LANES[-1])
     count, work = -(-size // lanes), len(packed.weight)
+    workers = 1  # asking numba takes a lock
     if count == 1:
         shares = kernels.PUSH_SHARES if work >= kernels.PACKED_SHARE_WORK else 1
-        workers = 1 if shares == 1 else threads.count()  # asking numba takes a lock
+        if shares > 1:
+            workers = threads.count()
     else:
-        workers = 1 if work * count < kernels.SERIAL_WORK else threads.count()
+        if work * count >= kernels.SERIAL_WORK:
+            workers = threads.count()
         shares = min(count, workers * TURNS) if workers > 1 else 1
-    panels = np.empty((shares, packed.n, lanes), FLOAT)
+    panels = empty((shares, packed.n, lanes), FLOAT)
     for first in range(0, batch, size):
         kernels.forward_packed_sources(
             workers, packed.segments, packed.start, packed.first, packed.code, packed.weight, packed.scale,
-            packed.format.code, packed.activation, packed.parameter, packed.aggregation, packed.bias,
-            X[first : first + size], inputs, outputs, panels, out[first : first + size],
+            packed.format.code, packed.activation, packed.parameter, packed.aggregation, packed.bias, packed.outputs,
+            X[first : first + size], panels, out[first : first + size],
         )  # fmt: skip
     return out
-
-
-def _places(packed: Packed) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of inputs and outputs, as the copying loops take them."""
-    return np.arange(packed.n_inputs, dtype=np.int32), packed.outputs.astype(np.int32)
