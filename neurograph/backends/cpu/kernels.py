@@ -2171,10 +2171,10 @@ def forward_one_packed(
 
 # -- samples through packed lines by source ----------------------------------------------------------------------------
 # Each source adds to the sums of its targets, so that one whose output is zero in all lanes is passed over. Weights and
-# gaps are decoded in registers, anew for every panel: the stores of the sums take longer. A panel has as many lanes as
-# keep the sums of some hundred targets in the first cache.
+# gaps are decoded in registers, anew for every panel: reading and writing sums takes longer. More lanes would share out
+# the decoding among more samples, but hardly any source would be silent, and the first cache would not hold the sums.
 
-PACKED_LANES = 1, 4, 8, 16
+PACKED_LANES = 1, 4, 8, 16, 32
 PACKED_SHARE_WORK = 60_000  # connections of one segment from which a few samples have so many shares of sums
 
 
@@ -2252,9 +2252,9 @@ def _push_packed_twin(weight, code, k0, k1, first, left, factor, panels, home, r
 
 
 if numba.config.DISABLE_JIT:
-    push_packed_1 = push_packed_4 = push_packed_8 = push_packed_16 = _push_packed_twin
+    push_packed_1 = push_packed_4 = push_packed_8 = push_packed_16 = push_packed_32 = _push_packed_twin
 else:
-    push_packed_1, push_packed_4, push_packed_8, push_packed_16 = (_push_packed_of(n) for n in PACKED_LANES)
+    push_packed_1, push_packed_4, push_packed_8, push_packed_16, push_packed_32 = map(_push_packed_of, PACKED_LANES)
 
 
 @jit
@@ -2297,8 +2297,10 @@ def push_packed(rows, segment, lo, hi, n_inputs, home, parts, into, panels):
             push_packed_4(weight, code, k0, k1, first, left, factor, panels, home, r, into)
         elif lanes == 8:
             push_packed_8(weight, code, k0, k1, first, left, factor, panels, home, r, into)
-        else:
+        elif lanes == 16:
             push_packed_16(weight, code, k0, k1, first, left, factor, panels, home, r, into)
+        else:
+            push_packed_32(weight, code, k0, k1, first, left, factor, panels, home, r, into)
 
 
 @jit
