@@ -225,44 +225,44 @@ def test_any_wiring_by_source(net, data):
 @pytest.mark.usefixtures("by_source")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
-    ("targets", "count", "bytes_of_code", "by_first"),
-    [(90_000, 8, 2, False), (500, 12, 1, True), (2000, 40, 1, True), (100, 30, 1, False)],
+    ("inputs", "targets", "block", "bytes_of_code", "skips"),
+    [(600, 2400, 1, 2, False), (30, 600, 20, 1, True), (30, 90, 3, 1, False)],
 )
-def test_gaps_of_every_size_by_source(name, targets, count, bytes_of_code, by_first, backend, rng):
-    """Also gaps that the code cannot hold, within a line and before it."""
-    if not JITTED and targets > 10_000:
-        pytest.skip("python takes minutes for so many neurons")
+def test_gaps_of_every_size_by_source(name, inputs, targets, block, bytes_of_code, skips, backend, rng):
+    """Sources that reach blocks of targets all over, and one target more somewhere."""
     net = ng.Network(seed=0, backend=backend)
-    x, y = net.add_inputs(30), net.add_neurons(targets, activation="tanh")
-    for source in x.ids:
-        net.add_connections(source, rng.choice(y.ids, count, replace=False), weight=rng.normal(size=count))
+    x, y = net.add_inputs(inputs), net.add_neurons(targets, activation="tanh")
+    blocks = np.arange(targets).reshape(-1, inputs, block)
+    for s in range(inputs):
+        reached = np.union1d(blocks[:, s].ravel(), rng.integers(0, targets, 1))
+        weight = rng.normal(size=len(reached))
+        net.add_connections(np.full(len(reached), x.ids[s]), y.ids[reached], weight=weight)
     net.mark_outputs(y)
     small = net.quantize(name)
     assert lines_of(small) == "source"
     code = small.arrays["code"]
-    assert (code.dtype.itemsize, bool(len(small.arrays["first"]))) == (bytes_of_code, by_first)
-    if targets in (500, 90_000):
-        assert (code == np.iinfo(code.dtype).max).any()
+    assert (code.dtype.itemsize, bool((code == np.iinfo(code.dtype).max).any())) == (bytes_of_code, skips)
     again = small.dequantize(backend="reference")
     assert np.array_equal(edges(again, again.connections.weight), edges(net, rounded(net, name)))
-    X = rng.normal(size=(40, 30)).astype(np.float32)
-    for samples in (X[:1], X[:3], X) if backend == "cpu" else (X[:3],):
+    X = rng.normal(size=(40, inputs)).astype(np.float32)
+    for samples in (X[:1], X[:3], X) if backend == "cpu" and JITTED else (X[:2],):
         close(small.predict(samples), again.predict(samples))
 
 
 @pytest.mark.usefixtures("by_source")
 def test_a_skip_by_source_sends_nothing(backend):
-    """A skip from an infinite output that ends at a target which is not connected."""
+    """A skip from an infinite output that ends at a target which is not connected to it."""
     net = ng.Network(backend=backend)
-    x, wild, y = net.add_inputs(1), net.add_neurons(1, activation="square"), net.add_outputs(700)
-    net.connect(x, wild, weight=1e30)
+    x, wild, y = net.add_inputs(1), net.add_neurons(2, activation="square"), net.add_outputs(700)
+    net.connect(x, wild, weight=[[1e30, 1.0]])
+    net.connect(wild[1:], y, weight=1e-30)
     net.add_connections([wild[0].id] * 2, [y[0].id, y[600].id], weight=1.0)
     small = net.quantize("bf16")
     assert lines_of(small) == "source" and (small.arrays["code"] == 255).any()
     for samples in (1, 2, 40):
         with np.errstate(over="ignore"):
             Y = small.predict(np.full((samples, 1), 1e10, np.float32))
-        assert np.isinf(Y[:, [0, 600]]).all() and (np.delete(Y, [0, 600], axis=1) == 0).all()
+        assert np.isinf(Y[:, [0, 600]]).all() and np.isfinite(np.delete(Y, [0, 600], axis=1)).all()
 
 
 @pytest.mark.usefixtures("by_source")

@@ -2278,10 +2278,8 @@ def finish_packed(bias, scale, activation, parameter, lo, hi, n_inputs, home, pa
 
 @jit
 def push_packed(rows, segment, lo, hi, n_inputs, home, parts, into, panels):
-    """Finish the neurons at positions ``lo:hi`` of a segment, and add what they send to the sums in ``panels[into]``."""
-    finish_packed(
-        rows.bias, rows.scale, rows.activation, rows.parameter, lo, hi, n_inputs, home, parts, panels
-    )  # fmt: skip
+    """Finish the neurons at positions ``lo:hi`` of a segment, and add what they send to sums in ``panels[into]``."""
+    finish_packed(rows.bias, rows.scale, rows.activation, rows.parameter, lo, hi, n_inputs, home, parts, panels)
     base, lanes = rows.segments[segment, BASE], panels.shape[2]
     left = np.uint32(16) if rows.format == BF16 else np.uint32(13)
     factor = np.float32(HALF_FACTOR) if rows.format == FP16 else np.float32(1)
