@@ -45,7 +45,7 @@ class QuantizedNetwork:
     >>> net = ng.topologies.layered([64, 100, 10], density=0.2, seed=0)
     >>> small = net.quantize("int8")
     >>> small
-    <QuantizedNetwork: 174 neurons, 1480 connections, 64 inputs, 10 outputs, int8, 4.5 KiB>
+    <QuantizedNetwork: 174 neurons, 1480 connections, 64 inputs, 10 outputs, int8, 4.8 KiB>
     >>> X = np.ones((5, 64), "float32")
     >>> bool(abs(small.predict(X) - net.predict(X)).max() < 0.1)
     True
@@ -118,7 +118,7 @@ class QuantizedNetwork:
         X : array, shape (batch, n_inputs) or (batch, time, n_inputs), or SciPy sparse matrix (batch, n_inputs)
             With a time axis if the network `remembers`; everything before the first step is zero.
         batch_size : int, optional
-            Samples that run together; by default as many as keep the activations small.
+            Samples that run together at most; by default as many as keep the activations small.
 
         Returns
         -------
@@ -207,6 +207,7 @@ class QuantizedNetwork:
             "kind": KIND,
             "format": self.format,
             "backend": self.backend_name,
+            "by_source": packed.by_source,
             "n_inputs": packed.n_inputs,
             "n_connections": packed.n_connections,
             "history": packed.history,
@@ -233,7 +234,7 @@ class QuantizedNetwork:
             values, inverse = np.unique(arrays[name], return_inverse=True)
             arrays[name] = np.array([renamed[int(value)] for value in values], np.int8)[inverse]
         counts = (int(meta[name]) for name in ("n_inputs", "n_connections", "history"))
-        packed = Packed(FORMATS[meta["format"]], *counts, **arrays)  # type: ignore[arg-type]
+        packed = Packed(FORMATS[meta["format"]], bool(meta["by_source"]), *counts, **arrays)  # type: ignore[arg-type]
         try:
             packed.check()
         except (ValueError, AttributeError) as error:

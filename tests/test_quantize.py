@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import neurograph as ng
 from neurograph import testing
-from neurograph.packed import FORMATS, formats
+from neurograph.packed import FORMATS, formats, layout
 
 pytestmark = pytest.mark.nojit
 
@@ -195,6 +195,108 @@ def test_layers(name, density, activation, backend, rng):
     close(small(X, batch_size=9), twin.predict(X))
 
 
+@pytest.fixture
+def by_source(monkeypatch):
+    """Lines by source wherever they can be, however few connections there are for one."""
+    monkeypatch.setattr(layout, "ENOUGH", 0)
+
+
+def lines_of(small):
+    """By which end connections are together: there is one line for each neuron, or for each that is no input."""
+    return {small.n_neurons: "source", small.n_neurons - small.n_inputs: "target"}[len(small.arrays["start"]) - 1]
+
+
+@pytest.mark.usefixtures("by_source")
+@given(net=testing.networks(activations=SMOOTH, aggregations=("sum",)), data=st.data())
+def test_any_wiring_by_source(net, data):
+    name, per = data.draw(st.sampled_from(NAMES)), data.draw(st.sampled_from(["neuron", "network"]))
+    X = np.linspace(-1, 1, 40 * net.n_inputs).reshape(40, -1).astype(np.float32)
+    X[:, :: data.draw(st.integers(1, 3))] = 0
+    expected = with_rounded_weights(net, name, per).predict(X)
+    if np.abs(expected).max(initial=0) > 1e3:  # cubes of cubes
+        return
+    for backend in ng.available_backends():
+        net.backend_name = backend
+        small = net.quantize(name, per=per)
+        for samples in (1, 2, 7, 16, 40):  # every number of lanes, and several panels
+            np.testing.assert_allclose(small.predict(X[:samples]), expected[:samples], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.usefixtures("by_source")
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("inputs", "targets", "block", "bytes_of_code", "skips"),
+    [(600, 2400, 1, 2, False), (30, 600, 20, 1, True), (30, 90, 3, 1, False)],
+)
+def test_gaps_of_every_size_by_source(name, inputs, targets, block, bytes_of_code, skips, backend, rng):
+    """Sources that reach blocks of targets all over, and one target more somewhere."""
+    net = ng.Network(seed=0, backend=backend)
+    x, y = net.add_inputs(inputs), net.add_neurons(targets, activation="tanh")
+    blocks = np.arange(targets).reshape(-1, inputs, block)
+    for s in range(inputs):
+        reached = np.union1d(blocks[:, s].ravel(), rng.integers(0, targets, 1))
+        weight = rng.normal(size=len(reached))
+        net.add_connections(np.full(len(reached), x.ids[s]), y.ids[reached], weight=weight)
+    net.mark_outputs(y)
+    small = net.quantize(name)
+    assert lines_of(small) == "source"
+    code = small.arrays["code"]
+    assert (code.dtype.itemsize, bool((code == np.iinfo(code.dtype).max).any())) == (bytes_of_code, skips)
+    again = small.dequantize(backend="reference")
+    assert np.array_equal(edges(again, again.connections.weight), edges(net, rounded(net, name)))
+    X = rng.normal(size=(40, inputs)).astype(np.float32)
+    for samples in (X[:1], X[:3], X) if backend == "cpu" and JITTED else (X[:2],):
+        close(small.predict(samples), again.predict(samples))
+
+
+@pytest.mark.usefixtures("by_source")
+def test_a_skip_by_source_sends_nothing(backend):
+    """A skip from an infinite output that ends at a target which is not connected to it."""
+    net = ng.Network(backend=backend)
+    x, wild, y = net.add_inputs(1), net.add_neurons(2, activation="square"), net.add_outputs(700)
+    net.connect(x, wild, weight=[[1e30, 1.0]])
+    net.connect(wild[1:], y, weight=1e-30)
+    net.add_connections([wild[0].id] * 2, [y[0].id, y[600].id], weight=1.0)
+    small = net.quantize("bf16")
+    assert lines_of(small) == "source" and (small.arrays["code"] == 255).any()
+    for samples in (1, 2, 40):
+        with np.errstate(over="ignore"):
+            Y = small.predict(np.full((samples, 1), 1e10, np.float32))
+        assert np.isinf(Y[:, [0, 600]]).all() and np.isfinite(np.delete(Y, [0, 600], axis=1)).all()
+
+
+@pytest.mark.usefixtures("by_source")
+def test_what_needs_rows_has_rows():
+    """Everything but plain sums of one step: means, largest terms, delays and time constants; and dense networks."""
+    for change in (dict(aggregation="mean"), dict(aggregation="max"), dict(time_constant=2.0)):
+        net = layered(0.3)
+        for name, value in change.items():
+            setattr(net.neurons[50:55], name, value)
+        assert lines_of(net.quantize()) == "target"
+    assert lines_of(layered(0.3).quantize()) == "source"
+    assert lines_of(layered(1.0, sizes=(784, 300, 10)).quantize()) == "target"
+    net = ng.Network()
+    x, y = net.add_inputs(3), net.add_outputs(3)
+    net.connect(x, y, delay=1)
+    assert lines_of(net.quantize()) == "target"
+
+
+def test_few_connections_have_lines_by_target():
+    """A line of each neuron would cost more than the connections."""
+    net = ng.topologies.layered([100, 100, 10], density=0.05, seed=0)
+    assert lines_of(net.quantize()) == "target"
+    assert lines_of(ng.topologies.layered([100, 100, 10], density=0.3, seed=0).quantize()) == "source"
+
+
+@pytest.mark.usefixtures("by_source")
+def test_parts_of_samples_by_source(backend, rng):
+    net = layered(0.4, backend=backend, activation="tanh")
+    X, small = rng.normal(size=(100, 40)).astype(np.float32), net.quantize("fp16")
+    expected = with_rounded_weights(net, "fp16").predict(X)
+    for batch_size in (1, 3, 33, 64, 1000):
+        close(small.predict(X, batch_size=batch_size), expected)
+
+
 @pytest.mark.parametrize("density", [1.0, 0.8])
 def test_means_of_dense_segments_count_connections(density, backend, rng):
     net = layered(density, backend=backend)
@@ -374,11 +476,11 @@ def test_x_of_any_kind(rng):
 
 @pytest.mark.skipif(not JITTED, reason="one thread runs everything")
 @pytest.mark.parametrize("density", [1.0, 0.7, 0.1])
-@pytest.mark.parametrize("samples", [1, 40, 700])
+@pytest.mark.parametrize("samples", [1, 6, 40, 700])
 def test_any_number_of_threads(density, samples, rng):
-    net = layered(density, sizes=(400, 500, 300, 10))
+    net = layered(density, sizes=(400, 500, 300, 10) if density > 0.1 else (1000, 900, 300, 10))
     small = net.quantize("int8")
-    X = rng.normal(size=(samples, 400)).astype(np.float32)
+    X = rng.normal(size=(samples, net.n_inputs)).astype(np.float32)
     before, results = numba.get_num_threads(), []
     try:
         for threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
@@ -437,7 +539,7 @@ def test_dequantize_has_the_topology_and_the_rounded_weights(name, rng):
 
 @pytest.mark.parametrize(
     ("density", "name", "most"),
-    [(1.0, "int8", 1.1), (0.7, "int8", 1.6), (0.1, "int8", 2.3), (0.1, "bf16", 3.3), (1.0, "fp16", 2.1)],
+    [(1.0, "int8", 1.1), (0.7, "int8", 1.6), (0.1, "int8", 2.4), (0.1, "bf16", 3.3), (1.0, "fp16", 2.1)],
 )
 def test_bytes_a_connection(density, name, most):
     """Against 4 bytes a weight of a dense matrix, and 8 a connection of compressed rows: more than 2.5 times fewer."""
@@ -533,13 +635,15 @@ def test_damaged_files_are_refused(tmp_path):
         ("weight", None),
     ],
 )
-@pytest.mark.parametrize("density", [0.3, 1.0])
+@pytest.mark.parametrize("density", [0.3, 0.45, 1.0])
 def test_files_that_contradict_themselves_are_refused(name, change, density, tmp_path):
     """Also with a right checksum: kernels would follow wrong places anywhere."""
     from neurograph import io
 
     path = tmp_path / "small.ng"
-    layered(density).quantize().save(path)
+    small = layered(density).quantize()
+    assert lines_of(small) == ("source" if density == 0.45 else "target")
+    small.save(path)
     arrays, meta = io.load(path)
     before = arrays.pop(name)
     if change is not None:
@@ -553,3 +657,33 @@ def test_files_that_contradict_themselves_are_refused(name, change, density, tmp
             pytest.skip("dense segments have no codes to be shifted")
     with pytest.raises(ng.FileFormatError, match=r"small\.ng|contradict|fit together"):
         ng.load(path)
+
+
+@pytest.mark.parametrize("density", [0.3, 0.45])
+def test_a_file_that_names_the_wrong_end_is_refused(density, tmp_path):
+    from neurograph import io
+
+    path = tmp_path / "small.ng"
+    layered(density).quantize().save(path)
+    arrays, meta = io.load(path)
+    io.save(path, arrays, {**meta, "by_source": not meta["by_source"]})
+    with pytest.raises(ng.FileFormatError, match=r"small\.ng|contradict|fit together"):
+        ng.load(path)
+
+
+@pytest.mark.usefixtures("by_source")
+def test_targets_beside_the_rows_are_refused(tmp_path):
+    """Lines by source whose targets are inputs, in a file that is right in all else."""
+    from neurograph import io
+
+    net = ng.Network()
+    net.connect(net.add_inputs(3), net.add_outputs(2), weight=1.0)
+    path = tmp_path / "small.ng"
+    net.quantize().save(path)
+    arrays, meta = io.load(path)
+    for base in (-1, 1, 10**6):
+        segments = arrays["segments"].copy()
+        segments[:, 2] += base
+        io.save(path, {**arrays, "segments": segments}, meta)
+        with pytest.raises(ng.FileFormatError, match=r"small\.ng|contradict"):
+            ng.load(path)

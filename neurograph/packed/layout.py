@@ -1,14 +1,21 @@
-"""HOW a frozen network lies in memory: rows by target, narrow weights, and gaps of one byte instead of indices.
+"""HOW a frozen network lies in memory: lines of connections, narrow weights, and gaps of a byte instead of indices.
 
 Neurons are numbered by *position*: inputs in the order of X's columns, then all others generation after generation.
-Row r is that of the neuron at position ``n_inputs + r``. A connection's source is an *index* into the rows that a step
-can read: ``position + (history - delay) * n``, which without time is the position itself.
+Row r is that of the neuron at position ``n_inputs + r``. Each connection is in one *line*, by one of its ends, and has
+the other as its *index*:
 
-Rows come in *segments*, each of neighbours in one generation:
+- by target: line r is row r, and the index is that of the source in the rows that a step can read:
+  ``position + (history - delay) * n``, which without time is the position itself. Any network can be laid out so.
+- by source: line p is that of the neuron at position p, and the index is the position of the target. A line whose
+  source is silent need not be read at all. Networks that only sum, have no time, are sparse and have enough
+  connections for a line of each neuron are laid out so.
+
+Lines come in *segments*, each of neighbours in one generation:
 
 - sparse: an entry holds the gap to the index before it, in one byte or two, and the weight. A gap too large for the
   code takes several entries, of which all but the last are *skips*: the largest code, and a weight that does not count.
-- dense: rows whose sources fill most of one range are a matrix without any index. What is not connected is a hole.
+- dense: lines whose sources fill most of one range are a matrix without any index. What is not connected is a hole.
+  There are none by source.
 
 One running total finds both: within a segment codes and weights advance together.
 """
@@ -31,6 +38,7 @@ LO, HI, BASE, WIDTH, SHIFT, GAPS = range(6)
 ADDS_UP = [aggregations.AGGREGATIONS[name] for name in ("sum", "mean")]
 LEAST = 32  # sources of a row from which it can be part of a dense segment
 LEAST_CELLS = 256  # pairs of a dense segment, which costs a line of the table
+ENOUGH = 8  # connections a line, where lines are by source
 SHIFTED = 8  # rows whose ranges differ by more than 1/8 are not of one dense segment
 NO_FIRST = np.zeros(0, np.uint32)
 
@@ -42,6 +50,8 @@ class Packed:
     Attributes
     ----------
     format : Format
+    by_source : bool
+        Whether lines are by source.
     n_inputs, n_connections, history : int
     outputs : ndarray of uint32
         Positions of the columns of the prediction.
@@ -53,10 +63,10 @@ class Packed:
     scale : ndarray of float32
         One a row, one for all, or none.
     segments : ndarray of int64, shape (n_segments, 6)
-    start : ndarray of uint32 (int64 if need be), shape (n_rows + 1,)
-        Where each row begins in ``weight``.
-    first : ndarray of uint16 or uint32, shape (n_rows,) or (0,)
-        The first index of each row, counted from its segment's base, where that saves codes.
+    start : ndarray of uint32 (int64 if need be), shape (n_lines + 1,)
+        Where each line begins in ``weight``.
+    first : ndarray of uint16 or uint32, shape (n_lines,) or (0,)
+        The first index of each line, counted from its segment's base, where that saves codes.
     code : ndarray of uint8 or uint16
     weight : ndarray of int8 or uint16
     layouts : dict
@@ -64,6 +74,7 @@ class Packed:
     """
 
     format: Format
+    by_source: bool
     n_inputs: int
     n_connections: int
     history: int
@@ -93,6 +104,11 @@ class Packed:
         return self.n_inputs + self.n_rows
 
     @cached_property
+    def n_lines(self) -> int:
+        """Neurons whose connections are together: all, by source, and those that compute something, by target."""
+        return self.n if self.by_source else self.n_rows
+
+    @cached_property
     def leaks(self) -> bool:
         """Whether a potential carries over from step to step."""
         return bool((self.time_constant != 1).any())
@@ -119,26 +135,38 @@ class Packed:
 
     def unpack(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Row, position of the source, delay and float32 weight of every connection, row after row."""
+        line, index, kept = self._ends()
+        place = np.flatnonzero(kept)
+        if self.by_source:  # a stable sort keeps the sources of a row in their order
+            row = index - self.n_inputs
+            order = np.argsort(row, kind="stable")
+            row, index, place = row[order], line[order], place[order]
+        else:
+            row = line
+        scale = self.column("scale")[row] if self.format.scaled else None
+        delay = self.history - index // max(self.n, 1)
+        return row, index % max(self.n, 1), delay, formats.widen(self.weight[place], self.format, scale)
+
+    def _ends(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Line and index of every connection; and which entries these are, all but the skips and holes."""
         start = self.start.astype(np.int64)
-        row = np.repeat(np.arange(self.n_rows), np.diff(start))
-        place = np.arange(len(row))
-        segment = np.repeat(np.arange(len(self.segments)), np.diff(start[np.append(self.segments[:, LO], self.n_rows)]))
+        line = np.repeat(np.arange(self.n_lines), np.diff(start))
+        place = np.arange(len(line))
+        ends = np.append(self.segments[:, LO], self.n_lines)
+        segment = np.repeat(np.arange(len(self.segments)), np.diff(start[ends]))
         of = self.segments[segment]
         dense = of[:, WIDTH] > 0
-        index = of[:, BASE] + place - start[row]
+        index = of[:, BASE] + place - start[line]
         sparse = np.flatnonzero(~dense)
         code = self.code[sparse + of[sparse, SHIFT]].astype(np.int64)
         total = np.cumsum(code)
-        begins = np.searchsorted(sparse, start[row[sparse]])
+        begins = np.searchsorted(sparse, start[line[sparse]])
         index[sparse] = of[sparse, BASE] + total - (total - code)[begins]
         if len(self.first):
-            index[sparse] += self.first[row[sparse]]
+            index[sparse] += self.first[line[sparse]]
         kept = np.where(dense, self.weight != self.format.hole, True)
         kept[sparse] &= code != np.iinfo(self.code.dtype).max
-        row, index = row[kept], index[kept]
-        scale = self.column("scale")[row] if self.format.scaled else None
-        delay = self.history - index // max(self.n, 1)
-        return row, index % max(self.n, 1), delay, formats.widen(self.weight[kept], self.format, scale)
+        return line[kept], index[kept], kept
 
     def check(self) -> None:
         """Refuse arrays that contradict one another: kernels would follow them anywhere.
@@ -147,13 +175,13 @@ class Packed:
         ------
         FileFormatError
         """
-        n_rows, size = self.n_rows, int(self.start[-1]) if len(self.start) else -1
+        n_rows, n_lines, size = self.n_rows, self.n_lines, int(self.start[-1]) if len(self.start) else -1
         columns = (self.activation, self.parameter, self.aggregation, self.time_constant)
         whole = (
-            len(self.start) == n_rows + 1
+            len(self.start) == n_lines + 1
             and all(len(column) in (1, n_rows) for column in columns)
             and len(self.scale) in ((1, n_rows) if self.format.scaled else (0,))
-            and len(self.first) in (0, n_rows)
+            and len(self.first) in (0, n_lines)
             and self.segments.ndim == 2
             and self.segments.shape[1] == GAPS + 1
             and (np.diff(self.start.astype(np.int64)) >= 0).all()
@@ -169,20 +197,24 @@ class Packed:
         if whole:
             lo, hi, base, width, shift = self.segments[:, :GAPS].T
             start = self.start.astype(np.int64)
-            ends = np.append(lo, n_rows)
+            ends = np.append(lo, n_lines)
             whole = bool(
                 ends[0] == 0
                 and (hi == ends[1:]).all()
                 and (hi > lo).all()
                 and (base >= 0).all()
                 and (width >= 0).all()
-                and np.isin(self.offsets[1:-1], lo).all()
+                and np.isin(_line_offsets(self.offsets, self.n_inputs, self.by_source)[1:-1], lo).all()
                 and ((wide := np.repeat(width, hi - lo)) == np.where(wide > 0, np.diff(start), 0)).all()
                 and (start[lo[width == 0]] + shift[width == 0] >= 0).all()
                 and (start[hi[width == 0]] + shift[width == 0] <= len(self.code)).all()
                 and (base[width > 0] + width[width > 0] <= self.n).all()
                 and ((self.history == 0) | (width == 0)).all()
             )
+        if whole and self.by_source:
+            plain = self.history == 0 and not self.leaks and not self.aggregation.any() and not width.any()
+            _, target, _ = self._ends() if plain and not shift.any() else (0, np.array([-1]), 0)
+            whole = bool((target >= self.n_inputs).all() and (target < self.n).all())
         if whole:
             row, source, delay, _ = self.unpack()
             generation = np.searchsorted(self.offsets, row, side="right") - 1
@@ -219,15 +251,39 @@ def pack(graph: Any, plan: Any, format: Format, per: str) -> Packed:
     stored = formats.narrow(weight, format, of_entry)
     aggregation = neurons["aggregation"][rows]
     can_be_dense = np.isin(aggregation, ADDS_UP) & (history == 0)
-    places = _places(index, length, plan.offsets, can_be_dense, format)
+    offsets = plan.offsets.astype(np.int64)
+    places = _places(index, length, offsets, can_be_dense, format)
+    by_source = bool(
+        history == 0
+        and not (neurons["time_constant"][rows] != 1).any()
+        and not aggregation.any()
+        and len(slots) >= ENOUGH * n
+        and 2 * length[_in_dense(places[0])].sum() < len(slots)
+    )
+    if by_source:
+        target, source = row + n_inputs, index
+        order = np.argsort(source, kind="stable")
+        row, index, stored = source[order], target[order], stored[order]
+        length = np.bincount(source, minlength=n)
+        places = _places(index, length, _line_offsets(offsets, n_inputs, True), np.zeros(n, bool), format)
     return Packed(
-        format, n_inputs, len(slots), history, position[plan.outputs].astype(np.uint32), plan.offsets.astype(np.int64),
+        format, by_source, n_inputs, len(slots), history, position[plan.outputs].astype(np.uint32), offsets,
         _one_or_all(neurons["activation"][rows].astype(np.int8)),
         _one_or_all(neurons["activation_parameter"][rows].astype(np.float32)),
         _one_or_all(aggregation.astype(np.int8)),
         _one_or_all(neurons["time_constant"][rows].astype(np.float32)),
         _biases(graph, rows), scale, *_fill(index, stored, row, length, *places, format),
     )  # fmt: skip
+
+
+def _line_offsets(offsets: np.ndarray, n_inputs: int, by_source: bool) -> np.ndarray:
+    """Where the lines of the inputs and of each generation begin, and all end."""
+    return np.unique(np.append(0, offsets + n_inputs)) if by_source else offsets
+
+
+def _in_dense(segments: np.ndarray) -> np.ndarray:
+    """Which lines are in dense segments."""
+    return np.repeat(segments[:, WIDTH] > 0, segments[:, HI] - segments[:, LO])
 
 
 def _one_or_all(column: np.ndarray) -> np.ndarray:

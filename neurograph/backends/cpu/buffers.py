@@ -8,6 +8,8 @@ import numpy as np
 
 from ...errors import OutOfMemoryError
 
+HUGE_PAGES = 2**18  # bytes from which an array asks for them
+
 
 def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Zeros in an `empty` array."""
@@ -22,7 +24,7 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     Connections visit the rows of a panel at random; on 4 KiB pages every other visit misses the address cache.
     """
     size = math.prod(shape) * dtype.itemsize
-    if size < 2**18:
+    if size < HUGE_PAGES:
         return np.empty(shape, dtype)
     try:
         memory = np.empty(size + 2**22, np.uint8)  # what is never touched takes no memory

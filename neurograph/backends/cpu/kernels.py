@@ -2169,6 +2169,241 @@ def forward_one_packed(
         out[j] = x[np.int64(outputs[j])]
 
 
+# -- samples through packed lines by source ----------------------------------------------------------------------------
+# Each source adds to the sums of its targets, so that one whose output is zero in all lanes is passed over. Weights and
+# gaps are decoded in registers, anew for every panel: reading and writing sums takes longer. More lanes would share out
+# the decoding among more samples, but hardly any source would be silent, and the first cache would not hold the sums.
+
+PACKED_LANES = 1, 4, 8, 16, 32
+PACKED_SHARE_WORK = 60_000  # connections of one segment from which a few samples have so many shares of sums
+
+
+def _push_packed_of(lanes):
+    """Add what a source sends, if a lane of it is not zero, to ``panels[into]``; ``first`` is behind no gap yet."""
+
+    @intrinsic
+    def push(typing, weight, code, k0, k1, first, left, factor, panels, home, row, into):
+        whole = types.int64
+        signature = types.void(
+            weight, code, whole, whole, whole, types.uint32, types.float32, panels, whole, whole, whole
+        )
+
+        def codegen(context, builder, signature, arguments):
+            weight, code, k0, k1, first, left, factor, panels, home, row, into = arguments
+            t_weight, t_code, *_, t_panels, _, _, _ = signature.args
+            emit = _Emit(context, builder, t_panels.dtype, lanes)
+            source = emit.load(emit.at(t_panels, panels, home, row), 0)
+            heard = builder.fcmp_unordered("!=", source, emit.zero)  # NaN too
+            if lanes > 1:
+                flags = ir.IntType(lanes)
+                heard = builder.icmp_unsigned("!=", builder.bitcast(heard, flags), ir.Constant(flags, 0))
+            else:
+                heard = builder.extract_element(heard, ir.Constant(I32, 0))
+            with builder.if_then(heard):
+                weight, code = emit.data(t_weight, weight), emit.data(t_code, code)
+                base = emit.at(t_panels, panels, into, ir.Constant(I64, 0))
+                entry = builder.block
+                head, body, end = (builder.append_basic_block(name) for name in ("head", "body", "end"))
+                add, following = builder.append_basic_block("add"), builder.append_basic_block("following")
+                builder.branch(head)
+                builder.position_at_end(head)
+                k, before = builder.phi(I64), builder.phi(I64)
+                k.add_incoming(k0, entry)
+                before.add_incoming(first, entry)
+                builder.cbranch(builder.icmp_signed("<", k, k1), body, end)
+                builder.position_at_end(body)
+                gap = builder.load(builder.gep(code, [k]))
+                target = builder.add(before, builder.zext(gap, I64))
+                skips = builder.icmp_unsigned("==", gap, ir.Constant(gap.type, 2**t_code.dtype.bitwidth - 1))
+                builder.cbranch(skips, following, add)
+                builder.position_at_end(add)
+                w = emit.splat(number(builder, builder.load(builder.gep(weight, [k])), left, factor))
+                cell = builder.gep(base, [builder.mul(target, ir.Constant(I64, lanes))])
+                emit.store(emit.fma(w, source, emit.load(cell, 0)), cell, 0)
+                builder.branch(following)
+                builder.position_at_end(following)
+                k.add_incoming(builder.add(k, ir.Constant(I64, 1)), following)
+                before.add_incoming(target, following)
+                builder.branch(head)
+                builder.position_at_end(end)
+            return context.get_dummy_value()
+
+        def number(builder, stored, left, factor):
+            if stored.type.width == 8:
+                return builder.sitofp(stored, ir.FloatType())
+            bits = builder.zext(stored, I32)
+            sign = builder.shl(builder.and_(bits, ir.Constant(I32, 0x8000)), ir.Constant(I32, 16))
+            rest = builder.shl(builder.and_(bits, ir.Constant(I32, 0x7FFF)), left)
+            return builder.fmul(builder.bitcast(builder.or_(sign, rest), ir.FloatType()), factor)
+
+        return signature, codegen
+
+    return push
+
+
+def _push_packed_twin(weight, code, k0, k1, first, left, factor, panels, home, row, into):
+    target, format = first, INT8 if weight.itemsize == 1 else (BF16 if factor == 1 else FP16)
+    if not panels[home, row].any():
+        return
+    for k in range(k0, k1):
+        target += int(code[k])
+        if code[k] != np.iinfo(code.dtype).max:
+            panels[into, target] += packed_number(weight[k], format) * panels[home, row]
+
+
+if numba.config.DISABLE_JIT:
+    push_packed_1 = push_packed_4 = push_packed_8 = push_packed_16 = push_packed_32 = _push_packed_twin
+else:
+    push_packed_1, push_packed_4, push_packed_8, push_packed_16, push_packed_32 = map(_push_packed_of, PACKED_LANES)
+
+
+@jit
+def finish_packed(bias, scale, activation, parameter, lo, hi, n_inputs, home, parts, panels):
+    """Make outputs out of the sums at positions ``lo:hi`` in ``panels[home]`` and so many ``parts`` from there on."""
+    size, lanes = panels.shape[1] * panels.shape[2], panels.shape[2]
+    flat, zero, one = panels.reshape(panels.size), panels.dtype.type(0), panels.dtype.type(1)
+    for position in range(max(lo, n_inputs), hi):
+        r, row = position - n_inputs, home * size + position * lanes
+        factor = entry_of(scale, r) if scale.shape[0] > 0 else one
+        code, shift = entry_of(activation, r), bias[r]
+        for part in range(1, parts):
+            for lane in range(lanes):
+                flat[np.uint64(row + lane)] += flat[np.uint64(row + part * size + lane)]
+        for lane in range(lanes):
+            total = flat[np.uint64(row + lane)] * factor + shift
+            flat[np.uint64(row + lane)] = zero if code == RELU and total < zero else total  # NaN stays NaN
+        if code != RELU and code != IDENTITY:
+            activate(code, entry_of(parameter, r), flat[row : row + lanes])
+
+
+@jit
+def push_packed(rows, segment, lo, hi, n_inputs, home, parts, into, panels):
+    """Finish the neurons at positions ``lo:hi`` of a segment, and add what they send to sums in ``panels[into]``."""
+    finish_packed(rows.bias, rows.scale, rows.activation, rows.parameter, lo, hi, n_inputs, home, parts, panels)
+    base, lanes = rows.segments[segment, BASE], panels.shape[2]
+    left = np.uint32(16) if rows.format == BF16 else np.uint32(13)
+    factor = np.float32(HALF_FACTOR) if rows.format == FP16 else np.float32(1)
+    start, heads, weight, code = rows.start, rows.first, rows.weight, rows.code
+    for r in range(lo, hi):
+        k0, k1 = np.int64(start[r]), np.int64(start[r + 1])
+        if k0 == k1:
+            continue
+        first = base + np.int64(heads[r]) if heads.shape[0] > 0 else base
+        if lanes == 1:
+            push_packed_1(weight, code, k0, k1, first, left, factor, panels, home, r, into)
+        elif lanes == 4:
+            push_packed_4(weight, code, k0, k1, first, left, factor, panels, home, r, into)
+        elif lanes == 8:
+            push_packed_8(weight, code, k0, k1, first, left, factor, panels, home, r, into)
+        elif lanes == 16:
+            push_packed_16(weight, code, k0, k1, first, left, factor, panels, home, r, into)
+        else:
+            push_packed_32(weight, code, k0, k1, first, left, factor, panels, home, r, into)
+
+
+@jit
+def cut_lines(start, lo, hi, share, shares):
+    """Where a share of lines ``lo:hi`` begins, so that all have about as many entries."""
+    if share == shares:
+        return hi
+    goal = np.int64(start[lo]) + (np.int64(start[hi]) - np.int64(start[lo])) * share // shares
+    first, last = lo, hi
+    while first < last:
+        middle = (first + last) // 2
+        if np.int64(start[middle]) < goal:
+            first = middle + 1
+        else:
+            last = middle
+    return first
+
+
+@jit
+def clear_sums(panels, first, panel):
+    """Set the rows of a panel from the ``first`` on to zero."""
+    for row in range(first, panels.shape[1]):
+        for lane in range(panels.shape[2]):
+            panels[panel, row, lane] = 0
+
+
+@jit
+def push_panels(rows, begin, end, home, X, inputs, outputs, panels, out):
+    """Run the samples of panels ``begin:end``, one panel after another in ``panels[home]``."""
+    n_inputs, lanes, one = np.int64(inputs.shape[0]), panels.shape[2], np.int64(1)
+    nothing, here = np.int64(0), panels[home : home + 1]
+    for p in range(begin, end):
+        first, last = p * lanes, min((p + 1) * lanes, X.shape[0])
+        _columns_to_panels(X[first:last], inputs, here, nothing, nothing, True, nothing, n_inputs)
+        clear_sums(panels, n_inputs, home)
+        for s in range(rows.segments.shape[0]):
+            push_packed(rows, s, rows.segments[s, LO], rows.segments[s, HI], n_inputs, home, one, home, panels)
+        _columns_from_panels(here, outputs, nothing, nothing, out[first:last], nothing, np.int64(outputs.shape[0]))
+
+
+@parallel_jit
+def _push_panel_shares(rows, count, X, inputs, outputs, panels, out):
+    for i in numba.prange(panels.shape[0]):
+        share, shares = np.int64(i), np.int64(panels.shape[0])
+        push_panels(
+            rows, count * share // shares, count * (share + 1) // shares, share, X, inputs, outputs, panels, out
+        )
+
+
+@parallel_jit
+def _push_packed_shares(rows, segment, lo, hi, n_inputs, panels):
+    for i in numba.prange(panels.shape[0]):
+        share, shares = np.int64(i), np.int64(panels.shape[0])
+        a, b = cut_lines(rows.start, lo, hi, share, shares), cut_lines(rows.start, lo, hi, share + 1, shares)
+        push_packed(rows, segment, a, b, n_inputs, np.int64(0), shares, share, panels)
+
+
+@jit
+def push_few_packed(threads, rows, X, inputs, outputs, panels, out):
+    """Run a few samples, the lanes of one panel; large segments add to the sums of as many shares as there are."""
+    n_inputs, nothing, shares = np.int64(inputs.shape[0]), np.int64(0), np.int64(panels.shape[0])
+    if panels.shape[2] == 1:
+        for j in range(n_inputs):
+            panels[0, j, 0] = X[0, 0, j]
+    else:
+        _columns_to_panels(X, inputs, panels[:1], nothing, nothing, True, nothing, n_inputs)
+    for part in range(shares):
+        clear_sums(panels, n_inputs, part)
+    for s in range(rows.segments.shape[0]):
+        lo, hi = rows.segments[s, LO], rows.segments[s, HI]
+        if shares == 1 or np.int64(rows.start[hi]) - np.int64(rows.start[lo]) < PACKED_SHARE_WORK:
+            push_packed(rows, s, lo, hi, n_inputs, nothing, shares, nothing, panels)
+        elif threads == 1:
+            for share in range(shares):
+                a, b = cut_lines(rows.start, lo, hi, share, shares), cut_lines(rows.start, lo, hi, share + 1, shares)
+                push_packed(rows, s, a, b, n_inputs, nothing, shares, share, panels)
+        else:
+            _push_packed_shares(rows, s, lo, hi, n_inputs, panels)
+    _columns_from_panels(panels[:1], outputs, nothing, nothing, out, nothing, np.int64(outputs.shape[0]))
+
+
+@jit
+def forward_packed_sources(
+    threads, segments, start, first, code, weight, scale, format, activation, parameter, aggregation, bias, outputs, X,
+    panels, out,
+):  # fmt: skip
+    """Run X (batch, 1, n_inputs) through neurons that sum, with lines by source: fill ``out`` (batch, 1, n_outputs).
+
+    ``panels[share, position, lane]``: the shares run panels of their own, or parts of the sources if there is but one.
+    """
+    rows = PackedRows(
+        segments, start, first, code, weight, scale, format, activation, parameter, aggregation, bias
+    )  # fmt: skip
+    # The copying loops take such numbers; from Python they would cost more than they do here.
+    inputs, outputs = np.arange(np.int32(X.shape[2]), dtype=np.int32), outputs.astype(np.int32)
+    lanes = np.int64(panels.shape[2])
+    count = (np.int64(X.shape[0]) + lanes - 1) // lanes
+    if count == 1:
+        push_few_packed(threads, rows, X, inputs, outputs, panels, out)
+    elif threads == 1:
+        push_panels(rows, np.int64(0), count, np.int64(0), X, inputs, outputs, panels, out)
+    else:
+        _push_panel_shares(rows, count, X, inputs, outputs, panels, out)
+
+
 # -- predictions of deep networks, which keep only what is still to be read --------------------------------------------
 
 

@@ -1,11 +1,13 @@
-"""Predictions of packed networks: rows are decoded a few at a time, once for a piece of samples, and run as float32.
+"""Predictions of packed networks, which decode what they read, and keep nothing of it.
 
-Most of what a prediction needs beside the packed arrays is one scratch buffer of two MiB at most for decoded rows. A
-few samples run one after another, and decode in registers.
+Lines by source are decoded in registers, panel after panel. Lines by target are decoded a few at a time, once for a
+piece of samples, and run as float32: most of what that needs beside the packed arrays is one scratch buffer of two MiB
+at most. A few samples of such a network run one after another, and decode in registers.
 """
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,7 +16,7 @@ import numpy as np
 from ...packed import Packed
 from ...packed.layout import ADDS_UP, BASE, GAPS, HI, LO, WIDTH
 from . import blas, blocked, dense, kernels, long_rows, packed_kernels, threads
-from .buffers import empty
+from .buffers import HUGE_PAGES, empty
 
 FLOAT = np.dtype(np.float32)
 SCRATCH = 2**18  # connections that are decoded at a time, in 8 bytes each, unless a row is longer
@@ -24,6 +26,7 @@ PIECE_BYTES = 2**25  # activations that run at once
 PIECE = 2048  # samples that run at once
 LEAST = 64  # samples that always run together
 FEW, FEW_DENSE = 4, 12  # samples that run one after another, of a sparse network and of a dense one
+TURNS = 4  # shares of the panels of a thread, so that one that is held up does not hold up all
 NO_LONG_ROWS = long_rows.LongRows()
 NONE_16, NONE_32 = np.zeros(0, np.int16), np.zeros(0, np.int32)
 
@@ -70,6 +73,8 @@ def all_finite(X: np.ndarray) -> bool:
 
 def predict(packed: Packed, X: np.ndarray, batch_size: int | None = None) -> np.ndarray:
     """Outputs (batch, steps, n_outputs) for X (batch, steps, n_inputs)."""
+    if packed.by_source:
+        return _predict_by_source(packed, X, batch_size)
     batch, steps, _ = X.shape
     few = FEW if 2 * len(packed.code) > len(packed.weight) else FEW_DENSE
     if batch <= few and steps == 1 and not packed.history and packed.adds_up:
@@ -255,3 +260,41 @@ def _predict_each(packed: Packed, X: np.ndarray) -> np.ndarray:
             sample.reshape(-1), x, outputs.reshape(-1),
         )  # fmt: skip
     return out
+
+
+def _predict_by_source(packed: Packed, X: np.ndarray, batch_size: int | None) -> np.ndarray:
+    """Samples of one step, in panels of their own for each thread, or all in one."""
+    X = X if X.flags.carray else np.array(X, order="C")
+    batch = len(X)
+    out = np.empty((batch, 1, len(packed.outputs)), FLOAT)
+    size = batch if batch_size is None else min(batch, batch_size)
+    lanes = next((n for n in kernels.PACKED_LANES if size <= n), kernels.PACKED_LANES[-1])
+    count, work = -(-size // lanes), len(packed.weight)
+    workers = 1  # asking numba takes a lock
+    if count == 1:  # the sums of so many shares have one order, whatever the number of threads
+        shares = kernels.PUSH_SHARES if work >= kernels.PACKED_SHARE_WORK else 1
+        if shares > 1:
+            workers = threads.count()
+    else:
+        if work * count >= kernels.SERIAL_WORK:
+            workers = threads.count()
+        turns = PIECE_BYTES // (packed.n * lanes * FLOAT.itemsize * workers)
+        shares = min(count, workers * min(max(turns, 1), TURNS)) if workers > 1 else 1
+    panels = _on_lines((shares, packed.n, lanes))
+    for first in range(0, batch, size):
+        kernels.forward_packed_sources(
+            workers, packed.segments, packed.start, packed.first, packed.code, packed.weight, packed.scale,
+            packed.format.code, packed.activation, packed.parameter, packed.aggregation, packed.bias, packed.outputs,
+            X[first : first + size], panels, out[first : first + size],
+        )  # fmt: skip
+    return out
+
+
+def _on_lines(shape: tuple[int, int, int]) -> np.ndarray:
+    """An array whose rows, where they are long, begin with a line of the cache, so that none takes an access more."""
+    size = math.prod(shape)
+    if shape[2] * FLOAT.itemsize <= kernels.CACHE_LINE or size * FLOAT.itemsize >= HUGE_PAGES:
+        return empty(shape, FLOAT)
+    memory = np.empty(size + kernels.CACHE_LINE // FLOAT.itemsize, FLOAT)
+    begin = -memory.__array_interface__["data"][0] % kernels.CACHE_LINE // FLOAT.itemsize
+    return memory[begin : begin + size].reshape(shape)
