@@ -86,7 +86,7 @@ class Allowed:
             A group is of another network, or a function returned something else than one bool for each pair.
         """
         rule = self.on(net)
-        if not callable(self.pairs):  # answers for any pairs, once its groups were found
+        if rule is None or not callable(self.pairs):  # the others answer for any pairs, once their groups were found
             return
         for sources, targets in regions:
             source, target = sources.ids, targets.ids
