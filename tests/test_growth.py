@@ -508,6 +508,47 @@ def test_refused_growth_leaves_the_network(grow, net, words):
     assert pairs(net.connections) == before
 
 
+@pytest.mark.nojit
+@pytest.mark.parametrize("make", [skipping, layers])
+@pytest.mark.parametrize("scope", ["local", "global"])
+@pytest.mark.parametrize("grow", GROW)
+def test_a_rule_that_fails_on_the_last_pairs_is_refused_before_anything_is_removed(make, scope, grow, monkeypatch):
+    monkeypatch.setattr("neurograph.sparsity.allowed.BLOCK", 50)
+    net = make()
+    last = net.outputs.ids.max()
+
+    def rule(source, target):
+        if last in target:
+            raise ZeroDivisionError
+        return np.ones(len(source), bool)
+
+    net.backward(*data(net))
+    before = net.connections.id.tolist()
+    rewire = ng.sparsity.Rewire(grow=grow, fraction=0.5, every=1, scope=scope, allowed=rule)
+    rewire.before_update(net, 1)
+    with pytest.raises(ZeroDivisionError):
+        rewire.step(net, 1)
+    assert net.connections.id.tolist() == before
+
+
+@pytest.mark.nojit
+def test_a_rule_is_asked_also_for_layers_that_would_only_gain():
+    net = ng.topologies.layered([6, 8, 3], density=[0.5, 0.0], seed=0, dtype="float64")
+    net.connect(net.homes[1][0], net.homes[2][0])  # a third of it is none
+    net.backward(*data(net))
+    before = net.connections.id.tolist()
+
+    def rule(source, target):
+        allowed = np.ones(len(source), bool)
+        return allowed if (source < 6).all() else allowed.astype(int)
+
+    recipe = ng.sparsity.SparseMomentum(every=1, prune_rate=1 / 3, redistribute=True, allowed=rule)
+    recipe.before_update(net, 1)
+    with pytest.raises(ng.InvalidValueError, match="one bool for each"):
+        recipe.step(net, 1)
+    assert net.connections.id.tolist() == before
+
+
 def predicted():
     net = layers()
     net.predict(np.zeros((2, 8)))

@@ -1,8 +1,12 @@
-"""One network, many Python threads."""
+"""One network, many Python threads, and how those of the kernels wait for one another."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 
 import neurograph as ng
 
@@ -31,3 +35,35 @@ def test_training_in_threads_leaves_predictions_right(backend):
     for prediction in results[::2]:
         np.testing.assert_array_equal(prediction, expected)
     np.testing.assert_array_equal(net.connections.grad, grad)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize(
+    ("chosen", "rounds"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_threads_that_wait_soon_sleep_unless_the_user_wants_otherwise(chosen, rounds):
+    """GNU OpenMP says what it has read. Waiting by spinning costs ten times the work where cores are shared."""
+    code = """
+import os
+before = dict(os.environ)
+import neurograph.backends.cpu
+assert dict(os.environ) == before
+import numba.np.ufunc.omppool
+"""
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    rest = {name: value for name, value in os.environ.items() if name not in names}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**rest, "OMP_DISPLAY_ENV": "verbose", **chosen},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "omppool" in done.stderr or "GOMP_SPINCOUNT" not in done.stderr:
+        pytest.skip("numba runs its threads without GNU OpenMP here")
+    assert done.returncode == 0, done.stderr
+    if rounds is None:
+        assert "GOMP_SPINCOUNT = '1000'" not in done.stderr and "OMP_WAIT_POLICY = 'ACTIVE'" in done.stderr
+    else:
+        assert f"GOMP_SPINCOUNT = '{rounds}'" in done.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import InvalidValueError, UnknownNameError
 
 if TYPE_CHECKING:
+    from ..graph import Group
     from ..network import Network
 
 __all__ = ["Allowed", "blocks"]
@@ -75,6 +76,23 @@ class Allowed:
         if callable(self.pairs):
             return self.mask
         return _Between([(net.ids_of(sources), net.ids_of(targets)) for sources, targets in self.pairs])
+
+    def check(self, net: Network, regions: Iterable[tuple[Group, Group]]) -> None:
+        """Ask for all pairs between groups before anything is changed, so that what cannot be answered is refused.
+
+        Raises
+        ------
+        InvalidValueError
+            A group is of another network, or a function returned something else than one bool for each pair.
+        """
+        rule = self.on(net)
+        if rule is None or not callable(self.pairs):  # the others answer for any pairs, once their groups were found
+            return
+        for sources, targets in regions:
+            source, target = sources.ids, targets.ids
+            rows = max(1, BLOCK // max(len(source), 1))
+            for begin in range(0, len(target), rows):
+                rule(source, target[begin : begin + rows])
 
     def mask(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
         """What the function says of all pairs of some ids, bools (n_targets, n_sources).

@@ -69,10 +69,7 @@ class Grower:
 
     def prepare(self, net: Network, places: list[Place]) -> None:
         """Before anything is removed: refuse what could not be grown."""
-        rule = self.allowed.on(net)
-        for place in places:
-            if rule is not None:
-                rule(place.sources.ids[:1], place.targets.ids[:1])
+        self.allowed.check(net, [(place.sources, place.targets) for place in places])
 
     def grow(
         self, net: Network, sources: Group, targets: Group, count: int, rng: np.random.Generator, delay: int = 0

@@ -243,6 +243,8 @@ class Rewire:
         places, grower = self._places(net, doomed), self._grower
         grower.prepare(net, places)
         homes = self._homes(net) if isinstance(grower, Momentum) and grower.redistribute else None
+        if homes is not None:
+            grower.allowed.check(net, homes[0])  # also those that lose none
         removed = net.prune(doomed)
         if homes is not None:
             return Rewired(removed, self._share_out(net, removed, *homes))

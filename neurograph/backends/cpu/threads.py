@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from contextlib import suppress
 
 import numba
+
+# Rounds for which GNU OpenMP's threads ask whether there is work before they sleep, some microseconds. By default these
+# are 300,000, milliseconds: where other processes hold the cores, a thread spins that long at the end of every parallel
+# region, for the one it waits for was not given a core, and training takes ten times the time.
+SPIN = "1000"
 
 _orphaned = False
 
@@ -22,6 +28,21 @@ def count() -> int:
     True
     """
     return 1 if _orphaned else numba.get_num_threads()
+
+
+def _load_openmp() -> None:
+    """Load GNU OpenMP, which reads its settings only then; what the user has set stays, and so does the environment."""
+    if "GOMP_SPINCOUNT" in os.environ or "OMP_WAIT_POLICY" in os.environ:
+        return
+    os.environ["GOMP_SPINCOUNT"] = SPIN
+    try:
+        with suppress(ImportError):  # numba was built without it
+            importlib.import_module("numba.np.ufunc.omppool")
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
+
+
+_load_openmp()
 
 
 def _after_fork() -> None:
