@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import neurograph as ng
+from neurograph.backends.cpu import threads
 
 
 def test_eight_threads_predict_on_one_network(backend):
@@ -40,7 +41,7 @@ def test_training_in_threads_leaves_predictions_right(backend):
 @pytest.mark.nojit
 @pytest.mark.parametrize(
     ("chosen", "rounds"),
-    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+    [({}, threads.SPIN), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
 )
 def test_threads_that_wait_soon_sleep_unless_the_user_wants_otherwise(chosen, rounds):
     """GNU OpenMP says what it has read. Waiting by spinning costs ten times the work where cores are shared."""
@@ -64,6 +65,6 @@ import numba.np.ufunc.omppool
         pytest.skip("numba runs its threads without GNU OpenMP here")
     assert done.returncode == 0, done.stderr
     if rounds is None:
-        assert "GOMP_SPINCOUNT = '1000'" not in done.stderr and "OMP_WAIT_POLICY = 'ACTIVE'" in done.stderr
+        assert f"GOMP_SPINCOUNT = '{threads.SPIN}'" not in done.stderr and "OMP_WAIT_POLICY = 'ACTIVE'" in done.stderr
     else:
         assert f"GOMP_SPINCOUNT = '{rounds}'" in done.stderr

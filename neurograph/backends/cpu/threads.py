@@ -8,10 +8,11 @@ from contextlib import suppress
 
 import numba
 
-# Rounds for which GNU OpenMP's threads ask whether there is work before they sleep, some microseconds. By default these
-# are 300,000, milliseconds: where other processes hold the cores, a thread spins that long at the end of every parallel
-# region, for the one it waits for was not given a core, and training takes ten times the time.
-SPIN = "1000"
+# Rounds for which GNU OpenMP's threads ask whether there is work before they sleep. By default these are 300,000,
+# milliseconds: where other processes hold the cores, a thread spins that long at the end of every parallel region, for
+# the one it waits for was not given a core, and training takes ten times the time. With 1,000, and the cores for itself,
+# a prediction of one sample takes a quarter longer, for the threads fall asleep between two of them; so often not.
+SPIN = "30000"
 
 _orphaned = False
 
