@@ -10,8 +10,8 @@ import numba
 
 # Rounds for which GNU OpenMP's threads ask whether there is work before they sleep. By default these are 300,000,
 # milliseconds: where other processes hold the cores, a thread spins that long at the end of every parallel region, for
-# the one it waits for was not given a core, and training takes ten times the time. With 1,000, and the cores for itself,
-# a prediction of one sample takes a quarter longer, for the threads fall asleep between two of them; so often not.
+# the one it waits for was not given a core, and training takes ten times the time. With 1,000 on free cores, threads
+# fall asleep between two predictions of one sample, which then take a quarter longer; with so many they do not.
 SPIN = "30000"
 
 _orphaned = False
