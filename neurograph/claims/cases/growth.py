@@ -18,9 +18,9 @@ ABOUT = "SET and RigL at 3.2% of 784-1000-1000-1000-10 against a fixed random ma
 SIZES = (784, 1000, 1000, 1000, 10)
 CONNECTIONS = 89_797  # of 2,794,000; Erdos-Renyi densities scaled to that sum, the last layer dense
 BATCH = 128
-# What is replaced at first, less and less by a cosine, every so many steps until so large a share of them. Those of RigL
-# are the paper's; on the images held out they were better for RigL than those of SET (98.12 and 97.96% against 98.02 and
-# 97.78%, seeds 7 and 8).
+# What is replaced at first, less and less by a cosine, every so many steps until so large a share of them. Those of
+# RigL are the paper's; on the images held out they were better for RigL than those of SET (98.12 and 97.96% against
+# 98.02 and 97.78%, seeds 7 and 8).
 REPLACED = {"SET": (0.5, 50, 0.8), "RigL": (0.3, 100, 0.75)}
 
 
