@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 
 import neurograph as ng
 from neurograph import claims, cli
-from neurograph.claims import cases, command
+from neurograph.claims import cases, command, readme
 from neurograph.claims.rows import Row, Settings, mean_over
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,19 @@ def test_every_claim_runs_and_tells(name, folder):
         assert len(row.seeds) <= 1 and all(math.isfinite(value) for value in row.seeds)
         json.dumps(command.asdict(row))  # a NumPy number would not do
         assert command.line(name, row).startswith(("met ", "MISSED "))
+
+
+def test_the_readme_shows_what_was_found():
+    """Its table is that of the file it names: a whole run, of three seeds where there are seeds."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.rewritten(text, ROOT) == text
+    record = json.loads((ROOT / readme.CLAIMED.pattern.search(text)["path"]).read_text(encoding="utf-8"))
+    assert set(record) == set(cases.CLAIMS)
+    for name, claim in record.items():
+        assert not claim["quick"] and claim["seeds"] == 3, name
+        for row in claim["rows"]:
+            told = Row(**{key: value for key, value in row.items() if key != "holds"})
+            assert told.holds == row["holds"] and len(told.seeds) in (0, 3)
 
 
 # -- the command, on claims made here ----------------------------------------------------------------------------------

@@ -50,7 +50,9 @@ def run(settings: Settings) -> Iterator[Row]:
 def fit(net: Network, X: np.ndarray, y: np.ndarray, epochs: int, seed: int, lr: float) -> None:
     """Train with Adam."""
     if epochs:
-        Trainer(net, "cross_entropy", optim.Adam(lr=lr), seed=seed).fit(X, y, epochs=epochs, batch_size=128)
+        Trainer(net, "cross_entropy", optim.Adam(lr=lr), seed=seed).fit(
+            X, y, epochs=epochs, batch_size=128, progress=False
+        )
 
 
 def accuracy(net: Any, X: np.ndarray, y: np.ndarray) -> float:
