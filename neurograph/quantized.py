@@ -233,8 +233,8 @@ class QuantizedNetwork:
         for name, renamed in (("activation", codes), ("aggregation", kinds)):
             values, inverse = np.unique(arrays[name], return_inverse=True)
             arrays[name] = np.array([renamed[int(value)] for value in values], np.int8)[inverse]
-        counts = (int(meta[name]) for name in ("n_inputs", "n_connections", "history"))
-        packed = Packed(FORMATS[meta["format"]], bool(meta["by_source"]), *counts, **arrays)  # type: ignore[arg-type]
+        n_inputs, n_connections, history = (int(meta[name]) for name in ("n_inputs", "n_connections", "history"))
+        packed = Packed(FORMATS[meta["format"]], bool(meta["by_source"]), n_inputs, n_connections, history, **arrays)
         try:
             packed.check()
         except (ValueError, AttributeError) as error:

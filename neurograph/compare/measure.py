@@ -293,7 +293,8 @@ def table(rows: Iterable[Row]) -> str:
     SET         0.1     1      0.1  80.0 +- 0.0     1.00  3,000     46
     """
     heads = ("method", "density", "runs", "reached", "accuracy", "seconds", "bytes", "steps")
-    lines = [heads] + [
+    lines: list[tuple[str, ...]] = [heads]
+    lines += [
         (
             s.method,
             f"{s.density:g}",
@@ -307,7 +308,7 @@ def table(rows: Iterable[Row]) -> str:
         for s in summary(rows)
     ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-    lines.insert(1, tuple("-" * width for width in widths))  # type: ignore[arg-type]
+    lines.insert(1, tuple("-" * width for width in widths))
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in lines

@@ -91,7 +91,7 @@ class Packed:
     first: np.ndarray
     code: np.ndarray
     weight: np.ndarray
-    layouts: dict[Any, Any] = field(default_factory=dict, repr=False)
+    layouts: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def n_rows(self) -> int:

@@ -6,6 +6,7 @@ connection, and is saved with the network. Connections that share a parameter ha
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Fisher", "Movement", "Taylor", "fisher", "taylor"]
 
 
-class Accumulated(Recipe):
+class Accumulated(Recipe, ABC):
     """Adds something to a state column of the weights in every step, between gradient and update.
 
     Parameters
@@ -48,8 +49,9 @@ class Accumulated(Recipe):
                 total = block.state(self.column)
                 total += self._increment(block.value, block.grad)
 
+    @abstractmethod
     def _increment(self, weight: np.ndarray, grad: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """What a step adds to the score of each weight."""
 
     def reset(self, net: Network) -> None:
         """Begin again from zero."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Place:
     delay: int
 
 
-class Grower:
+class Grower(ABC):
     """Base of the ways to grow; `Rewire` calls these methods, all but `grow` at every step.
 
     Parameters
@@ -64,18 +65,18 @@ class Grower:
         """A network, perhaps one that was never seen."""
         self.allowed.start(net)
 
-    def record(self, net: Network, step: int, left: int) -> None:
+    def record(self, net: Network, step: int, left: int) -> None:  # noqa: B027 - most ways need no gradients
         """The gradients of a step are there, so many steps before the next rewiring."""
 
     def prepare(self, net: Network, places: list[Place]) -> None:
         """Before anything is removed: refuse what could not be grown."""
         self.allowed.check(net, [(place.sources, place.targets) for place in places])
 
+    @abstractmethod
     def grow(
         self, net: Network, sources: Group, targets: Group, count: int, rng: np.random.Generator, delay: int = 0
     ) -> Connections:
         """Grow connections of weight zero: ``count``, or as many as there are free and allowed pairs."""
-        raise NotImplementedError
 
 
 class Random(Grower):
