@@ -176,7 +176,7 @@ def _info(options: argparse.Namespace) -> int:
     from importlib.metadata import PackageNotFoundError, version
 
     from neurograph import __version__, available_backends
-    from neurograph.backends.gpu import device
+    from neurograph.backends import device
 
     rows = [("neurograph", __version__), ("python", platform.python_version())]
     for name in _LIBRARIES:
@@ -198,7 +198,7 @@ def _info(options: argparse.Namespace) -> int:
 
 def _gpu() -> str:
     """The device with its memory, or why there is none."""
-    from neurograph.backends.gpu import device
+    from neurograph.backends import device
 
     if (missing := device.problem()) is not None:
         return f"none: {missing}"

@@ -13,7 +13,7 @@ import pytest
 
 import neurograph as ng
 from neurograph import backends, cli
-from neurograph.backends.gpu import device
+from neurograph.backends import device
 
 pytestmark = pytest.mark.nojit
 

@@ -6,6 +6,8 @@ the gradients of the graph's tables and returns what the pass over earlier steps
 ``stream(plan, X, batch_size, reuse)`` may compute the outputs without keeping a pass,
 ``footprint(plan, batch, steps, keep)`` counts the bytes of a pass, ``prepare(plan)`` decides what the first pass would,
 ``predict_packed(packed, X, batch_size)`` runs a frozen network, ``all_finite(X)`` looks for what is not a number,
+``column(table, name, write)`` hands out a column of a table where the backend has it, ``spread(sharing)`` and
+``collect(sharing)`` bring shared parameters to their tenants and their gradients back,
 and ``sgd``, ``adam`` and ``rmsprop`` update parameters in place. A `Pass` offers ``outputs``,
 ``activations(slots, first)``, ``output(slot)``, ``error(slot)``, ``state()`` and ``nbytes``. ``LOSSES`` are functions
 that stand for some of the losses by name.
@@ -18,17 +20,14 @@ from functools import cache
 from types import ModuleType
 
 from ..errors import UnknownNameError
-from .gpu import device
+from . import device
 from .state import State
 
-__all__ = ["MODULES", "State", "available_backends", "elsewhere", "get_backend", "resolve"]
+__all__ = ["EXTRA", "NAMES", "State", "available_backends", "elsewhere", "get_backend", "resolve"]
 
-#: Where each backend is.
-MODULES = {
-    "reference": f"{__name__}.reference",
-    "cpu": f"{__name__}.cpu",
-    "gpu": f"{__name__}.gpu.backend",
-}
+NAMES = ("reference", "cpu", "gpu")
+#: Modules of backends that tests add by name: they can be asked for, and are shown nowhere.
+EXTRA: dict[str, str] = {}
 # Connections a generation from which "auto" takes a GPU. Launching the kernels of a generation costs some 20 us, in
 # which two cores get through about a million products: 10,000 connections, 100 samples. An estimate, not yet measured.
 PAYS = 10_000
@@ -42,7 +41,7 @@ def available_backends() -> tuple[str, ...]:
     >>> available_backends()[:2]
     ('reference', 'cpu')
     """
-    return tuple(name for name in MODULES if name != "gpu" or device.problem() is None)
+    return tuple(name for name in NAMES if name != "gpu" or device.problem() is None)
 
 
 def resolve(name: str, connections: int = 0, generations: int = 1, now: str = "cpu") -> str:
@@ -81,8 +80,8 @@ def resolve(name: str, connections: int = 0, generations: int = 1, now: str = "c
         if device.worth_telling():
             _tell(f'backend "auto" runs on the CPU, for no GPU can be used: {missing}')
         return "cpu"
-    if name not in MODULES:
-        raise UnknownNameError(f"unknown backend {name!r}; known: auto, {', '.join(MODULES)}")
+    if name not in NAMES and name not in EXTRA:
+        raise UnknownNameError(f"unknown backend {name!r}; known: auto, {', '.join(NAMES)}")
     if name == "gpu":
         device.require()
     return name
@@ -99,7 +98,8 @@ def elsewhere(name: str) -> str:
 @cache
 def get_backend(name: str) -> ModuleType:
     """Import and return the module of a backend."""
-    return importlib.import_module(MODULES[resolve(name)])
+    name = resolve(name)
+    return importlib.import_module(EXTRA.get(name, f"{__name__}.{name}"))
 
 
 @cache

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 from functools import cache
-from importlib import metadata, util
+from importlib import util
 from typing import Any
 
-from ...errors import NotSupportedError
+from ..errors import NotSupportedError
 
 # Shuffles and votes with a mask, and threads of a warp that advance on their own, came with Volta.
 LEAST_CAPABILITY = (7, 0)
@@ -246,6 +246,8 @@ def _properties() -> dict[str, Any]:
 
 
 def _version(wheel: str) -> str | None:
+    from importlib import metadata
+
     try:
         return metadata.version(wheel)
     except metadata.PackageNotFoundError:
