@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from .. import memory
 from ..graph.sharing import Sharing
 from ..graph.tables import Table
 
@@ -21,3 +24,13 @@ def spread(sharing: Sharing) -> None:
 def collect(sharing: Sharing) -> None:
     """Add up the tenants' gradients, parameter by parameter."""
     sharing.collect()
+
+
+def accept(X: Any) -> np.ndarray:
+    """An array of a GPU where this backend can read it."""
+    return X.get()
+
+
+def available() -> int | None:
+    """Bytes that passes may still take, or None where nobody knows."""
+    return memory.available()
