@@ -97,7 +97,7 @@ def test_host_and_device_agree_through_random_edits(cupy, seed):
         np.testing.assert_array_equal(net.graph.connections[name], host.graph.connections[name])
 
 
-def test_a_small_edit_sends_little(cupy, traffic):
+def test_a_small_edit_sends_little(emulated, cupy):
     """One connection removed and one added: a few hundred bytes, whatever the network's size."""
     from neurograph.backends.gpu.mirror import mirror_of
 
@@ -108,21 +108,21 @@ def test_a_small_edit_sends_little(cupy, traffic):
     source, target = net.connections[7].source.id, net.connections[7].target.id
     net.connections[7].remove()
     net.connect(source, target, weight=1.0)
-    sent = traffic.uploaded
+    sent = emulated.counters.uploaded
     mirror = mirror_of(net.graph)
     mirror.connections.read("weight"), mirror.connections.read("grad")
-    assert 0 < traffic.uploaded - sent <= 16 * 32
+    assert 0 < emulated.counters.uploaded - sent <= 16 * 32
     assert [rows.uploads for rows in mirror.mirrored] == [1, 1]
     assert float(mirror.connections.read("weight")[net.graph.find(source, target)]) == 1.0
 
 
-def test_reading_does_not_send_columns_back(cupy, traffic):
+def test_reading_does_not_send_columns_back(emulated, cupy):
     """Looking at weights between two passes costs a download, not an upload."""
     from neurograph.backends.gpu.mirror import mirror_of
 
     net = ng.topologies.layered([30, 40, 10], density=0.3, seed=0, backend="cpu")
     mirror_of(net.graph).connections.write("weight")[:] = np.float32(2)
     assert (net.connections.weight == 2).all()
-    sent = traffic.uploaded
+    sent = emulated.counters.uploaded
     mirror_of(net.graph).connections.read("weight")
-    assert traffic.uploaded == sent
+    assert emulated.counters.uploaded == sent
