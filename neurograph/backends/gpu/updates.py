@@ -4,8 +4,8 @@ Each is one kernel that reads and writes every array once. The scalars are combi
 PyTorch does, and rounded to the arrays' dtype. ``frozen``, an array of bools, holds values where they are; their state
 moves on.
 
-A recorded CUDA graph repeats a launch with the arguments that it had. So each rule has a second form, ``..._from``, that
-reads its scalars from an array of the device; ``..._scalars`` computes what to write there before every step.
+A recorded CUDA graph repeats a launch with the arguments that it had. So each rule has a second form, ``..._from``,
+that reads its scalars from an array of the device; ``..._scalars`` computes what to write there before every step.
 """
 
 from __future__ import annotations
