@@ -23,11 +23,7 @@ MOMENTUM = Family("updates.cu", "momentum", REALS)
 ADAM = Family("updates.cu", "adam", REALS)
 RMSPROP = Family("updates.cu", "rmsprop", REALS)
 RMSPROP_MOMENTUM = Family("updates.cu", "rmsprop_momentum", REALS)
-DESCEND_FROM = Family("updates.cu", "descend_from", REALS)
-MOMENTUM_FROM = Family("updates.cu", "momentum_from", REALS)
-ADAM_FROM = Family("updates.cu", "adam_from", REALS)
-RMSPROP_FROM = Family("updates.cu", "rmsprop_from", REALS)
-RMSPROP_MOMENTUM_FROM = Family("updates.cu", "rmsprop_momentum_from", REALS)
+N_SCALARS = {"descend": 2, "momentum": 4, "adam": 9, "rmsprop": 5, "rmsprop_momentum": 6}
 
 
 def sgd(
@@ -51,9 +47,9 @@ def sgd(
 def sgd_from(value: Any, grad: Any, velocity: Any | None, scalars: Any, frozen: Any | None = None) -> None:
     """`sgd` with the scalars in an array of the device, in the dtype of the values."""
     if velocity is None:
-        _run_from(DESCEND_FROM, (value, grad), frozen, scalars)
+        _run_from(DESCEND, (value, grad), frozen, scalars)
     else:
-        _run_from(MOMENTUM_FROM, (value, grad, velocity), frozen, scalars)
+        _run_from(MOMENTUM, (value, grad, velocity), frozen, scalars)
 
 
 def sgd_scalars(lr: float, momentum: float, nesterov: bool, weight_decay: float) -> np.ndarray:
@@ -88,7 +84,7 @@ def adam(
 
 def adam_from(value: Any, grad: Any, m: Any, v: Any, scalars: Any, frozen: Any | None = None) -> None:
     """`adam` with the scalars in an array of the device, in the dtype of the values."""
-    _run_from(ADAM_FROM, (value, grad, m, v), frozen, scalars)
+    _run_from(ADAM, (value, grad, m, v), frozen, scalars)
 
 
 def adam_scalars(
@@ -131,9 +127,9 @@ def rmsprop_from(
 ) -> None:
     """`rmsprop` with the scalars in an array of the device, in the dtype of the values."""
     if velocity is None:
-        _run_from(RMSPROP_FROM, (value, grad, square), frozen, scalars)
+        _run_from(RMSPROP, (value, grad, square), frozen, scalars)
     else:
-        _run_from(RMSPROP_MOMENTUM_FROM, (value, grad, square, velocity), frozen, scalars)
+        _run_from(RMSPROP_MOMENTUM, (value, grad, square, velocity), frozen, scalars)
 
 
 def rmsprop_scalars(lr: float, alpha: float, eps: float, momentum: float, weight_decay: float) -> np.ndarray:
@@ -148,18 +144,19 @@ def rmsprop_scalars(lr: float, alpha: float, eps: float, momentum: float, weight
 
 
 def _run(family: Family, arrays: tuple[Any, ...], frozen: Any | None, scalars: np.ndarray) -> None:
-    _launch(family, arrays, frozen, scalars.astype(arrays[0].dtype))  # iterates over scalars of that type
+    dtype = arrays[0].dtype
+    _launch(family, arrays, frozen, (unread(dtype.type), np.int32(0), *scalars.astype(dtype)))
 
 
 def _run_from(family: Family, arrays: tuple[Any, ...], frozen: Any | None, scalars: Any) -> None:
-    _launch(family, arrays, frozen, (scalars,))
+    dtype = arrays[0].dtype
+    _launch(family, arrays, frozen, (scalars, np.int32(1), *np.zeros(N_SCALARS[family.name], dtype)))
 
 
-def _launch(family: Family, arrays: tuple[Any, ...], frozen: Any | None, scalars: Any) -> None:
+def _launch(family: Family, arrays: tuple[Any, ...], frozen: Any | None, scalars: tuple[Any, ...]) -> None:
     value = arrays[0]
     if not value.size:
         return
     held = (unread(np.bool_), np.int32(0)) if frozen is None else (frozen, np.int32(1))
-    a_thread = 16 // value.dtype.itemsize
-    kernel = family(value.dtype)
-    kernel((blocks_for(value.size, THREADS * a_thread),), (THREADS,), (*arrays, *held, np.int64(value.size), *scalars))
+    blocks = blocks_for(value.size, THREADS * (16 // value.dtype.itemsize))
+    family(value.dtype)((blocks,), (THREADS,), (*arrays, *held, np.int64(value.size), *scalars))

@@ -1,7 +1,7 @@
 // The update rules of optimizers, each in one pass over the parameters. Formulas: neurograph/backends/updates.py.
 //
-// A rule has two kernels: one takes its scalars as arguments, the other (..._from) reads them from an array, so that a
-// recorded launch can be repeated with new ones. The launcher combines them in double precision.
+// A rule takes its scalars as arguments, or reads them from an array, so that a recorded launch can be repeated with
+// new ones. The launcher combines them in double precision.
 #include "packs.cuh"
 
 // A running mean whose gradient has become zero would stay at a denormal number for ever.
@@ -107,60 +107,42 @@ __device__ void update(const Rule& rule, T* value, const T* grad, T* first, T* s
     }
 }
 
+// In the kernels, `later` says that the scalars are read from the array `s`.
+
 template <typename T>
-__global__ void descend(T* value, const T* grad, const bool* frozen, int held, long long n, T lr, T weight_decay) {
-    update(Descend<T>{lr, weight_decay}, value, grad, value, value, frozen, held, n);
+__global__ void descend(T* value, const T* grad, const bool* frozen, int held, long long n, const T* s, int later,
+                        T lr, T weight_decay) {
+    const auto rule = later ? Descend<T>{s[0], s[1]} : Descend<T>{lr, weight_decay};
+    update(rule, value, grad, value, value, frozen, held, n);
 }
 
 template <typename T>
-__global__ void descend_from(T* value, const T* grad, const bool* frozen, int held, long long n, const T* s) {
-    update(Descend<T>{s[0], s[1]}, value, grad, value, value, frozen, held, n);
+__global__ void momentum(T* value, const T* grad, T* velocity, const bool* frozen, int held, long long n, const T* s,
+                         int later, T lr, T weight_decay, T momentum, T ahead) {
+    const auto rule = later ? Momentum<T>{s[0], s[1], s[2], s[3]} : Momentum<T>{lr, weight_decay, momentum, ahead};
+    update(rule, value, grad, velocity, value, frozen, held, n);
 }
 
 template <typename T>
-__global__ void momentum(T* value, const T* grad, T* velocity, const bool* frozen, int held, long long n, T lr,
-                         T weight_decay, T momentum, T ahead) {
-    update(Momentum<T>{lr, weight_decay, momentum, ahead}, value, grad, velocity, value, frozen, held, n);
+__global__ void adam(T* value, const T* grad, T* m, T* v, const bool* frozen, int held, long long n, const T* s,
+                     int later, T rate, T beta1, T rest1, T beta2, T rest2, T scale, T eps, T decay, T shrink) {
+    const auto rule = later ? Adam<T>{s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8]}
+                            : Adam<T>{rate, beta1, rest1, beta2, rest2, scale, eps, decay, shrink};
+    update(rule, value, grad, m, v, frozen, held, n);
 }
 
 template <typename T>
-__global__ void momentum_from(T* value, const T* grad, T* velocity, const bool* frozen, int held, long long n,
-                              const T* s) {
-    update(Momentum<T>{s[0], s[1], s[2], s[3]}, value, grad, velocity, value, frozen, held, n);
-}
-
-template <typename T>
-__global__ void adam(T* value, const T* grad, T* m, T* v, const bool* frozen, int held, long long n, T rate, T beta1,
-                     T rest1, T beta2, T rest2, T scale, T eps, T decay, T shrink) {
-    update(Adam<T>{rate, beta1, rest1, beta2, rest2, scale, eps, decay, shrink}, value, grad, m, v, frozen, held, n);
-}
-
-template <typename T>
-__global__ void adam_from(T* value, const T* grad, T* m, T* v, const bool* frozen, int held, long long n, const T* s) {
-    update(Adam<T>{s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8]}, value, grad, m, v, frozen, held, n);
-}
-
-template <typename T>
-__global__ void rmsprop(T* value, const T* grad, T* square, const bool* frozen, int held, long long n, T lr, T alpha,
-                        T rest, T eps, T weight_decay) {
-    update(RMSprop<T>{lr, alpha, rest, eps, weight_decay}, value, grad, square, value, frozen, held, n);
-}
-
-template <typename T>
-__global__ void rmsprop_from(T* value, const T* grad, T* square, const bool* frozen, int held, long long n,
-                             const T* s) {
-    update(RMSprop<T>{s[0], s[1], s[2], s[3], s[4]}, value, grad, square, value, frozen, held, n);
+__global__ void rmsprop(T* value, const T* grad, T* square, const bool* frozen, int held, long long n, const T* s,
+                        int later, T lr, T alpha, T rest, T eps, T weight_decay) {
+    const auto rule = later ? RMSprop<T>{s[0], s[1], s[2], s[3], s[4]} : RMSprop<T>{lr, alpha, rest, eps, weight_decay};
+    update(rule, value, grad, square, value, frozen, held, n);
 }
 
 template <typename T>
 __global__ void rmsprop_momentum(T* value, const T* grad, T* square, T* velocity, const bool* frozen, int held,
-                                 long long n, T lr, T alpha, T rest, T eps, T weight_decay, T momentum) {
-    update(RMSpropMomentum<T>{lr, alpha, rest, eps, weight_decay, momentum}, value, grad, square, velocity, frozen,
-           held, n);
-}
-
-template <typename T>
-__global__ void rmsprop_momentum_from(T* value, const T* grad, T* square, T* velocity, const bool* frozen, int held,
-                                      long long n, const T* s) {
-    update(RMSpropMomentum<T>{s[0], s[1], s[2], s[3], s[4], s[5]}, value, grad, square, velocity, frozen, held, n);
+                                 long long n, const T* s, int later, T lr, T alpha, T rest, T eps, T weight_decay,
+                                 T momentum) {
+    const auto rule = later ? RMSpropMomentum<T>{s[0], s[1], s[2], s[3], s[4], s[5]}
+                            : RMSpropMomentum<T>{lr, alpha, rest, eps, weight_decay, momentum};
+    update(rule, value, grad, square, velocity, frozen, held, n);
 }
