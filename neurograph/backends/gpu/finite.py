@@ -1,4 +1,4 @@
-"""Looking for what is not a number, on the device."""
+"""Looking for what is not a number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ FIND_NON_FINITE = Family("finite.cu", "find_non_finite", (np.float32, np.float64
 
 
 def all_finite(X: Any) -> bool:
-    """Whether no entry of an array of floats on the device is infinite or not a number."""
+    """Whether no entry of an array of floats, on the device or on the host, is infinite or not a number."""
+    if not isinstance(X, cupy.ndarray):
+        return bool(np.isfinite(X).all())
     x = cupy.ascontiguousarray(X).reshape(-1)
     if not x.size:
         return True
