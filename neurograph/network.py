@@ -773,7 +773,7 @@ class Network:
         require(value in PRECISIONS, f"precision must be one of {', '.join(PRECISIONS)}, not {value!r}")
         require(
             value == "float32" or self.dtype == np.float32,
-            f"precision {value!r} is for networks of dtype float32, not {self.dtype}; make one of float32, or leave it out",
+            f"precision {value!r} is for networks of dtype float32, not {self.dtype}; make one of float32, or leave it",
         )
         self.graph.precision = value
         self._changed_neurons()
