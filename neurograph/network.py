@@ -35,6 +35,7 @@ from .schedule import Schedule
 from .sequences import State
 
 LONGEST_DELAY = 2**15 - 1
+PRECISIONS = ("float32", "tf32", "bf16")
 
 
 class Network:
@@ -48,6 +49,8 @@ class Network:
     backend : {"auto", "cpu", "gpu", "reference"}
         What runs the network. "gpu" needs an NVIDIA GPU and CuPy, and says what is missing; "auto" takes it for large
         networks where there is one, and the CPU otherwise (see `runs_on`).
+    precision : {"float32", "tf32", "bf16"}
+        See the property.
 
     Attributes
     ----------
@@ -74,7 +77,7 @@ class Network:
     ((1, 1), 3, <Network: 6 neurons, 11 connections, 2 inputs, 1 outputs>)
     """
 
-    def __init__(self, seed: int = 0, dtype: Any = "float32", backend: str = "auto"):
+    def __init__(self, seed: int = 0, dtype: Any = "float32", backend: str = "auto", precision: str = "float32"):
         try:
             self.dtype = np.dtype(dtype)
         except TypeError:
@@ -96,6 +99,7 @@ class Network:
         self._groups: dict[str, Group] = {}
         self._schedule: Schedule | None = None
         self._plan: Plan | None = None
+        self.precision = precision
         self._planned = -1
         self._pass: Any = None
         self._spare: Any = None  # the pass before: its memory serves the next one
@@ -746,6 +750,34 @@ class Network:
             with ALONE:
                 self._lowered()
         return self._auto
+
+    @property
+    def precision(self) -> str:
+        """What a GPU may round weights and activations to before it multiplies them; to be set at any time.
+
+        "float32" is exact. "tf32" keeps 11 bits of each number, "bf16" 8 and stores activations in half the bytes;
+        sums, weights and the optimizer's state stay in float32 (Micikevicius et al. 2018, "Mixed precision training",
+        section 3.1: master weights). Other backends always compute exactly.
+
+        Examples
+        --------
+        >>> net = Network()
+        >>> net.precision = "bf16"
+        >>> net.precision
+        'bf16'
+        """
+        return self.graph.precision
+
+    @precision.setter
+    @alone
+    def precision(self, value: str) -> None:
+        require(value in PRECISIONS, f"precision must be one of {', '.join(PRECISIONS)}, not {value!r}")
+        require(
+            value == "float32" or self.dtype == np.float32,
+            f"precision {value!r} is for networks of dtype float32, not {self.dtype}; make one of float32, or leave it",
+        )
+        self.graph.precision = value
+        self._changed_neurons()
 
     @property
     @alone
@@ -1496,6 +1528,7 @@ def load(path: str | os.PathLike) -> Any:
         if meta.get("kind") == KIND:
             return QuantizedNetwork.restore(arrays, meta, Network)
         net = Network(seed=meta["seed"], dtype=meta["dtype"], backend=backends.elsewhere(meta["backend"]))
+        net.precision = meta.get("precision", "float32")
         state.fill(net, arrays, meta)
     except (KeyError, IndexError, TypeError) as error:
         raise FileFormatError(f"{path} does not hold a whole network ({error!r}); save it again") from error
