@@ -36,6 +36,7 @@ class _Column:
 
     array: Any
     newest: str = HOST
+    version: int = 0  # counts what came from the host
     notes: list[np.ndarray] = field(default_factory=list)
 
 
@@ -90,6 +91,7 @@ class Columns:
                 column.array = cupy.empty(len(entries), entries.dtype)
             column.array.set(entries)
             column.newest, column.notes = BOTH, []
+            column.version += 1
         elif column.notes or len(column.array) != len(entries):
             patch = Patch()
             self._patch_column(name, column, patch)
@@ -101,6 +103,10 @@ class Columns:
         array = self.read(name)
         self._columns[name].newest = DEVICE
         return array
+
+    def version(self, name: str) -> int:
+        """A number that changes whenever what `read` has brought to the device may be something new."""
+        return self._columns[name].version
 
     def patch(self, patch: Patch) -> None:
         """Collect what is to be written so that every column is up to date."""
@@ -116,6 +122,7 @@ class Columns:
             column.array = grown
         if not column.notes:
             return
+        column.version += 1
         slots = column.notes[0] if len(column.notes) == 1 else np.concatenate(column.notes)
         column.notes = []
         if len(slots) <= FEW:

@@ -6,8 +6,8 @@ scores. That reads the scores once for each of their bytes; a sort would also mo
 
 `candidates` makes the entries out of a table's columns, and leaves out free slots and frozen connections:
 
->>> entries = candidates("magnitude", mirror.connections, mirror.connections.read("id"))   # doctest: +SKIP
->>> slots = lowest(entries, round(0.2 * n_connections))                                    # doctest: +SKIP
+>>> entries = candidates("magnitude", graph.connections)       # doctest: +SKIP
+>>> slots = lowest(entries, round(0.2 * n_connections))        # doctest: +SKIP
 
 `lowest` is scope "global", `lowest_in_regions` "local" with the regions of `Connections.regions`, and `lowest_in_rows`
 "neuron", whose regions are the rows that the device has anyway.
@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import cupy
 import numpy as np
 
+from ...graph.tables import Table
 from .launch import THREADS, blocks_for, unread
-from .mirror import Columns, Rows
+from .mirror import Rows, columns_of
 from .module import Family
 from .sharing import tenants_of
 
@@ -65,30 +66,22 @@ def entries(scores: Any, ids: Any | None = None, ids_below: int = 2**56, largest
     return _entries(0, scores, scores, ids, None, ids_below, largest)
 
 
-def candidates(
-    score: str,
-    connections: Columns,
-    ids: Any,
-    frozen: Any | None = None,
-    ids_below: int = 2**56,
-    largest: bool = False,
-) -> Entries:
-    """Connections by a score out of their columns, one entry a slot.
+def candidates(score: str, table: Table, frozen: Any | None = None, largest: bool = False) -> Entries:
+    """The tenants of a table, connections, by a score out of their columns: one entry a slot.
 
     Parameters
     ----------
     score : str
         "magnitude", "gradient" or "saliency", or the name of a column, of which the absolute value counts: a momentum.
-    connections : Columns
-    ids : cupy array of int64
-        Column ``id``: -1 where nobody lives.
+    table : Table
     frozen : cupy array of bool, optional
-        Connections that stay out.
-    ids_below, largest
+        Those that stay out.
+    largest : bool
         As for `entries`.
     """
-    columns = [connections.read(name) for name in COLUMNS.get(score, (score,))]
-    return _entries(len(columns), columns[0], columns[-1], ids, frozen, ids_below, largest)
+    columns, size = columns_of(table), table.size  # behind the size there is room without a meaning
+    scored = [columns.read(name)[:size] for name in COLUMNS.get(score, (score,))]
+    return _entries(len(scored), scored[0], scored[-1], columns.read("id")[:size], frozen, table.next_id, largest)
 
 
 def _entries(how: int, first: Any, second: Any, ids: Any, frozen: Any, ids_below: int, largest: bool) -> Entries:
