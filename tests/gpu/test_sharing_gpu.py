@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from neurograph.backends import gpu
 from neurograph.backends.gpu import sharing
 from neurograph.backends.gpu.mirror import columns_of
 from neurograph.graph import compiled
@@ -27,14 +28,14 @@ def test_spread_and_sums(cupy, rng, kind, dtype):
     count = int(key.max()) + 2
     own, shared = rng.standard_normal(len(key)).astype(dtype), rng.standard_normal(count).astype(dtype)
     there, theirs = cupy.asarray(own), cupy.asarray(shared)
-    sharing.copy_to_tenants(cupy.asarray(key), theirs, there)
+    sharing.spread(cupy.asarray(key), theirs, there)
     wanted = own.copy()
     compiled.spread(key, shared, wanted)
     np.testing.assert_array_equal(there.get(), wanted)
     compiled.collect(key, own, shared)
     for size in (sharing.CHUNK, 37):
         theirs[:] = np.nan
-        sharing.add_up(sharing.tenants_of(cupy.asarray(key), count, size), cupy.asarray(own), theirs)
+        sharing.collect(sharing.tenants_of(cupy.asarray(key), count, size), cupy.asarray(own), theirs)
         np.testing.assert_allclose(theirs.get(), shared, rtol=1e-6 if dtype == np.float32 else 1e-12, atol=1e-13)
 
 
@@ -44,7 +45,7 @@ def test_same_bits_in_every_order(cupy, emulated, rng):
 
     def run():
         shared = cupy.zeros(3, np.float32)
-        sharing.add_up(sharing.tenants_of(cupy.asarray(key), 3, 32), cupy.asarray(own), shared)
+        sharing.collect(sharing.tenants_of(cupy.asarray(key), 3, 32), cupy.asarray(own), shared)
         return shared
 
     emulated.in_orders(run)
@@ -71,9 +72,9 @@ def test_sharing_that_is_edited(cupy, rng):
             here.join(np.arange(52, 55), np.arange(7, 10))
         here.table.put("weight", np.arange(here.table.size), rng.standard_normal(here.table.size))
         here.tenants.put("grad", np.arange(60), rng.standard_normal(60))
-        sharing.spread(here)
-        sharing.collect(here)
-        sorted_again.append(sharing._sorted[here][1].slot)
+        gpu.spread(here)
+        gpu.collect(here)
+        sorted_again.append(columns_of(here.tenants).derived["tenants"])
         weight, grad = here.tenants.read("weight").copy(), here.table.read("grad").copy()
         here.spread()
         here.collect()
@@ -85,6 +86,6 @@ def test_sharing_that_is_edited(cupy, rng):
 def test_nothing_shared(cupy):
     """No column of keys, and no work."""
     alone = Sharing(Table({"weight": np.float32, "grad": np.float32}), "weight", "grad", common_numbers=True)
-    sharing.spread(alone)
-    sharing.collect(alone)
+    gpu.spread(alone)
+    gpu.collect(alone)
     assert columns_of(alone.tenants).nbytes == 0

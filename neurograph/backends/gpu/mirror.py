@@ -32,19 +32,27 @@ class _Column:
     """A column on the device.
 
     ``newest`` says where the newest values are, but for the ``notes``: slots whose newest values are on the host.
+    ``changes`` counts how often the host's values were brought to the device.
     """
 
     array: Any
     newest: str = HOST
-    version: int = 0  # counts what came from the host
     notes: list[np.ndarray] = field(default_factory=list)
+    changes: int = 0
 
 
 class Columns:
-    """The columns of a table on the device, over the same slots; see `neurograph.graph.tables.Copies`."""
+    """The columns of a table on the device, over the same slots; see `neurograph.graph.tables.Copies`.
+
+    Attributes
+    ----------
+    derived : dict
+        What others make of columns and keep, each with the `changes` that it was made at.
+    """
 
     def __init__(self, table: Table):
         self._table = table
+        self.derived: dict[str, Any] = {}
         self._columns: dict[str, _Column] = {}
         table.copies = self
 
@@ -91,7 +99,7 @@ class Columns:
                 column.array = cupy.empty(len(entries), entries.dtype)
             column.array.set(entries)
             column.newest, column.notes = BOTH, []
-            column.version += 1
+            column.changes += 1
         elif column.notes or len(column.array) != len(entries):
             patch = Patch()
             self._patch_column(name, column, patch)
@@ -104,9 +112,9 @@ class Columns:
         self._columns[name].newest = DEVICE
         return array
 
-    def version(self, name: str) -> int:
-        """A number that changes whenever what `read` has brought to the device may be something new."""
-        return self._columns[name].version
+    def changes(self, name: str) -> int:
+        """How often the host's values of a column were brought here: for what is derived from it."""
+        return self._columns[name].changes
 
     def patch(self, patch: Patch) -> None:
         """Collect what is to be written so that every column is up to date."""
@@ -122,9 +130,9 @@ class Columns:
             column.array = grown
         if not column.notes:
             return
-        column.version += 1
         slots = column.notes[0] if len(column.notes) == 1 else np.concatenate(column.notes)
         column.notes = []
+        column.changes += 1
         if len(slots) <= FEW:
             patch.add(column.array, slots, entries[slots])
         else:

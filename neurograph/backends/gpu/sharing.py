@@ -7,14 +7,11 @@ decide: by a warp for each `CHUNK` of them, and then chunk by chunk. So every ru
 from __future__ import annotations
 
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import cupy
 import numpy as np
 
-from ...graph.sharing import KEY, Sharing
 from .launch import THREADS, blocks_for
-from .mirror import columns_of
 from .module import Family
 
 REALS = (np.float32, np.float64)
@@ -38,29 +35,7 @@ class Tenants(NamedTuple):
     each_one: bool  # whether every parameter has one chunk
 
 
-_sorted: WeakKeyDictionary[Sharing, tuple[tuple[int, int], Tenants]] = WeakKeyDictionary()
-
-
-def spread(sharing: Sharing) -> None:
-    """Copy every shared value to its tenants, where the kernels read it."""
-    if len(sharing.table):
-        tenants, parameters = columns_of(sharing.tenants), columns_of(sharing.table)
-        copy_to_tenants(tenants.read(KEY), parameters.read(sharing.value), tenants.write(sharing.value))
-
-
-def collect(sharing: Sharing) -> None:
-    """Add up the tenants' gradients, parameter by parameter."""
-    if len(sharing.table):
-        columns, count = columns_of(sharing.tenants), sharing.table.size
-        key = columns.read(KEY)
-        now = columns.version(KEY), count
-        known = _sorted.get(sharing)
-        if known is None or known[0] != now:
-            known = _sorted[sharing] = now, tenants_of(key, count)
-        add_up(known[1], columns.read(sharing.grad), columns_of(sharing.table).write(sharing.grad))
-
-
-def copy_to_tenants(key: Any, shared: Any, own: Any) -> None:
+def spread(key: Any, shared: Any, own: Any) -> None:
     """``own[i] = shared[key[i] - 1]`` wherever ``key[i]`` is not 0."""
     if key.size:
         SPREAD(own.dtype)((blocks_for(key.size),), (THREADS,), (key, shared, own, np.int64(key.size)))
@@ -84,7 +59,7 @@ def tenants_of(key: Any, n_parameters: int, size: int = CHUNK) -> Tenants:
     return Tenants(slot, start, first_chunk, of_chunk, n_chunks, n_parameters, size, each_one)
 
 
-def add_up(tenants: Tenants, own: Any, shared: Any) -> None:
+def collect(tenants: Tenants, own: Any, shared: Any) -> None:
     """``shared[r]`` becomes the sum of ``own`` over the tenants of row r, 0 where it has none."""
     if not tenants.n_parameters:
         return
