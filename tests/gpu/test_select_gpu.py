@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+import neurograph as ng
 from neurograph.backends.gpu import select
 from neurograph.backends.gpu.mirror import Rows, columns_of
+from neurograph.errors import InvalidValueError
 from neurograph.graph.tables import Table
 
 SCORES = {
@@ -145,3 +147,83 @@ def test_same_bits_in_every_order(cupy, emulated, rng):
     regions = cupy.asarray(rng.integers(0, 3, 500).astype(np.int32))
     counts = cupy.asarray(np.array([40, 50, 0], np.int32))
     emulated.in_orders(lambda: select.lowest_in_regions(select.entries(scores), regions, counts))
+
+
+def twins(gpu, seed=3, dtype="float64"):
+    """The same network on the device and on the CPU, some weights equal, with gradients."""
+    nets = []
+    for backend in (gpu, "cpu"):
+        net = ng.topologies.layered([6, 9, 7, 4], density=0.6, seed=seed, dtype=dtype, backend=backend)
+        conns = net.connections
+        conns.weight = np.round(2 * conns.weight) / 2 + 0.25 * (conns.id % 3 == 0)
+        net.prune(conns[::5])
+        net.connect(net.groups["inputs"], net.groups["outputs"], density=0.5, weight=0.25)
+        X = np.random.default_rng(seed).normal(size=(8, 6))
+        net.backward(X, np.arange(8) % 4, "cross_entropy")
+        nets.append(net)
+    return nets
+
+
+def alike(net, other):
+    """Whether two networks have the same connections, in the same slots."""
+    mine, theirs = net.connections, other.connections
+    for name in ("id", "slots", "source", "target"):
+        np.testing.assert_array_equal(getattr(mine, name), getattr(theirs, name))
+    np.testing.assert_allclose(mine.weight, theirs.weight, rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::neurograph.errors.EmptyLayerWarning")
+@pytest.mark.parametrize("scope", ["global", "local", "neuron"])
+@pytest.mark.parametrize("score", ["magnitude", "saliency"])
+def test_pruning_takes_the_same_connections(gpu, score, scope):
+    """As on the CPU, whatever is held, twice over."""
+    nets = twins(gpu)
+    for net in nets:
+        net.connections[:10].frozen = True
+        removed = [ng.sparsity.prune_lowest(net, score, 0.3, scope, allow_disconnected=True) for _ in range(2)]
+        removed.append(ng.sparsity.prune_lowest(net, score, count=1, scope=scope, frozen=True, allow_disconnected=True))
+        assert min(removed) > 0
+    alike(*nets)
+
+
+def test_weights_stay_on_the_device(gpu, emulated):
+    """What goes down is what was chosen, not what it was chosen from."""
+    net = ng.topologies.layered([40, 200, 10], seed=0, backend=gpu)
+    net.backward(np.ones((2, 40)), np.zeros((2, 10)))
+    ng.optim.SGD(lr=0.1).step(net)
+    emulated.counters.reset()
+    chosen = net.lowest(net.connections_as_stored, "magnitude", [5])
+    assert len(chosen) == 5
+    assert emulated.counters.downloaded < 8 * 5 + 64
+    weight = np.abs(net.connections_as_stored.weight)
+    assert weight[chosen].max() <= np.delete(weight, chosen).min()
+
+
+def test_rewiring_replaces_the_same_connections(gpu):
+    """Magnitude and chance between the same homes, in one go."""
+    nets = twins(gpu)
+    for net in nets:
+        for step in (100, 200):
+            rewired = ng.sparsity.Rewire(fraction=0.4, every=100).step(net, step)
+            assert rewired.removed > 10
+            ng.optim.SGD(lr=0.1).step(net)
+    alike(*nets)
+
+
+def test_scores_that_are_no_numbers(gpu):
+    """The error of the host."""
+    net = ng.topologies.layered([3, 2], seed=0, backend=gpu)
+    net.graph.connections.put("weight", 1, np.nan)
+    assert net.lowest(net.connections, "magnitude", [2]) is None
+    with pytest.raises(InvalidValueError, match="NaN"):
+        ng.sparsity.prune_lowest(net)
+
+
+def test_connections_in_any_order(gpu):
+    """Indices are into what was given; shared weights are those of their parameter."""
+    net = ng.topologies.layered([3, 4], weight=np.arange(12.0), backend=gpu)
+    net.tie(net.connections[[0, 11]], [0, 0], average=True)
+    shuffled = net.connections[[7, 11, 2, 0, 9]]
+    assert net.lowest(shuffled, "magnitude", [2]).tolist() == [2, 3]
+    assert net.lowest(shuffled, "magnitude", [1, 1], [0, 1, 1, 0, 1]).tolist() == [2, 3]
+    assert net.lowest(shuffled, "age", [2]) is None
