@@ -389,7 +389,7 @@ class Network:
             raise _NoConnectionError(
                 f"there is no connection {int(source)} -> {int(target)} with delay {delay}; `has_connection` asks first"
             )
-        return Connection(self, slot, self.graph.connections["id"][slot])
+        return Connection(self, slot, self.graph.connections.read("id")[slot])
 
     @alone
     def has_connection(self, source: Any, target: Any, delay: int = 0) -> bool:

@@ -237,7 +237,7 @@ def _smallest(graph: Graph, code: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
     low, high = both(n, lambda: pick(0, middle), lambda: pick(middle, n))
     tied = np.concatenate([low[1], high[1]])
-    by_age = np.lexsort([graph.connections["id"][tied], number[tied]])
+    by_age = np.lexsort([graph.connections.read("id")[tied], number[tied]])
     first = np.searchsorted(number[tied][by_age], np.arange(len(counts)))
     taken = [by_age[begin : begin + k] for begin, k in zip(first.tolist(), left.tolist(), strict=True) if k]
     return np.concatenate([low[0], high[0], *(tied[part] for part in taken)])

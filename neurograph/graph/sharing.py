@@ -100,9 +100,9 @@ class Sharing:
 
     def numbers(self, slots: np.ndarray) -> np.ndarray:
         """Number of the parameter of each tenant: the tenant's id where the value is its own."""
-        rows, numbers = self.rows(slots), self.tenants["id"][slots]
+        rows, numbers = self.rows(slots), self.tenants.read("id")[slots]
         tied = rows >= 0
-        numbers[tied] = self.table["id"][rows[tied]]
+        numbers[tied] = self.table.read("id")[rows[tied]]
         return numbers
 
     def read(self, column: str, slots: np.ndarray) -> np.ndarray:
@@ -132,7 +132,7 @@ class Sharing:
         tied = rows >= 0
         if tied.any():
             given = np.broadcast_to(values, len(slots))
-            _require_agreement(given[tied], rows[tied], f"set the {column} of parameter", self.table["id"])
+            _require_agreement(given[tied], rows[tied], f"set the {column} of parameter", self.table.read("id"))
             self.table.ensure_column(column, dtype)
             self.table.put(column, rows[tied], given[tied])
             if column == self.grad:
