@@ -14,7 +14,7 @@ from ..memory import Memory
 IMPLICIT = (
     "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly."
 )
-SCALARS = (bool, int, float, complex, np.generic)
+SCALARS = bool | int | float | complex | np.generic
 
 
 def allocate(shape: Any, dtype: Any, order: str = "C") -> ndarray:
@@ -251,6 +251,11 @@ class ndarray:
         return len(self._host)
 
     # Ways to the host: all of them synchronise.
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        raise TypeError(
+            f"numpy.{function.__name__} on a device array: CuPy may do it, the emulation wants cupy.* asked"
+        )
+
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise TypeError(IMPLICIT)
 
@@ -341,7 +346,7 @@ class ndarray:
             raise IndexError("only device arrays index a device array")
         if isinstance(value, np.ndarray) and value.ndim:
             raise TypeError(
-                f"Unsupported type {type(value)}: NumPy arrays are not assigned to device arrays, use set() or asarray()"
+                f"Unsupported type {type(value)}: NumPy arrays are not assigned to device arrays, use set()"
             )
         if isinstance(value, np.ndarray):
             value = value[()]

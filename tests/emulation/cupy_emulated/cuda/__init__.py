@@ -1,3 +1,4 @@
+# ruff: noqa: F401
 """`cupy.cuda` of the emulation: one device, whose work is done at once."""
 
 from . import driver, memory, runtime
@@ -5,11 +6,6 @@ from .device import Device
 from .graph import Graph
 from .memory import MemoryPool, OutOfMemoryError
 from .stream import Event, Stream, get_current_stream, get_elapsed_time
-
-__all__ = [
-    *("Device", "Event", "Graph", "MemoryPool", "OutOfMemoryError", "Stream", "driver", "get_current_stream"),
-    *("get_elapsed_time", "is_available", "memory", "runtime"),
-]
 
 
 def is_available() -> bool:

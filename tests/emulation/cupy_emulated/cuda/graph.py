@@ -17,7 +17,7 @@ class Graph:
 
     def launch(self, stream: Any = None) -> None:
         state.counters.graph_launches += 1
-        for step, memories in self._steps:
+        for _, memories in self._steps:
             if any(m() is None for m in memories):
                 raise RuntimeError("the graph works on memory that has been freed since it was captured")
         # Nothing of a replay is recorded again.

@@ -11,9 +11,7 @@ from ...memory import used
 class OutOfMemoryError(MemoryError):
     def __init__(self, size: int, total: int, limit: int = 0):
         self._size, self._total, self._limit = size, total, limit
-        super().__init__(
-            f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes, limit set to: {limit:,} bytes)."
-        )
+        super().__init__(f"Out of memory allocating {size:,} bytes (of {limit:,} bytes, {total:,} are taken).")
 
 
 class MemoryPool:
