@@ -68,7 +68,7 @@ def compute(function: Any, *arguments: Any, **options: Any) -> Any:
             with np.errstate(all="ignore"):
                 host[...] = function(*values, **options)
 
-        graph.record(again, [made, *_arrays(arguments)])
+        graph._record(again, [made, *_arrays(arguments)])
         made._memory.bytes.fill(0xFF)
     return made
 
@@ -86,7 +86,7 @@ def change(function: Any, target: ndarray, *arguments: Any) -> None:
     if graph is None:
         act()
     else:
-        graph.record(act, [target, *_arrays(arguments)])
+        graph._record(act, [target, *_arrays(arguments)])
 
 
 def _arrays(values: Any) -> list[ndarray]:
@@ -365,7 +365,7 @@ class ndarray:
     def copy(self, order: str = "C") -> ndarray:
         return compute(lambda a: a.copy(order="C"), self)
 
-    def view(self, dtype: Any = None, array_class: Any = None) -> ndarray:
+    def view(self, dtype: Any = None, type: Any = None) -> ndarray:
         return self._view(self._host.view() if dtype is None else self._host.view(dtype))
 
     def reshape(self, *shape: Any, order: str = "C") -> ndarray:

@@ -59,8 +59,10 @@ def array(
     return made.reshape((1,) * (ndmin - made.ndim) + made.shape) if made.ndim < ndmin else made
 
 
-def asarray(a: Any, dtype: Any = None, order: str | None = None, *, blocking: bool = False) -> ndarray:
-    return array(a, dtype=dtype, copy=False)
+def asarray(
+    a: Any, dtype: Any = None, order: str | None = None, *, copy: bool | None = None, blocking: bool = False
+) -> ndarray:
+    return array(a, dtype=dtype, copy=bool(copy))
 
 
 def ascontiguousarray(a: Any, dtype: Any = None) -> ndarray:

@@ -4,7 +4,7 @@
 from . import driver, memory, runtime
 from .device import Device
 from .graph import Graph
-from .memory import MemoryPool, OutOfMemoryError
+from .memory import MemoryPool
 from .stream import Event, Stream, get_current_stream, get_elapsed_time
 
 

@@ -12,7 +12,7 @@ class Graph:
     def __init__(self) -> None:
         self._steps: list[tuple[Any, list[Any]]] = []
 
-    def record(self, step: Any, arrays: list[Any]) -> None:
+    def _record(self, step: Any, arrays: list[Any]) -> None:
         self._steps.append((step, [weakref.ref(a._memory) for a in arrays]))
 
     def launch(self, stream: Any = None) -> None:

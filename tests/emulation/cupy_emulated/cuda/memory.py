@@ -40,7 +40,7 @@ class MemoryPool:
         raise NotImplementedError("tests limit the memory with emulation.memory_limit")
 
 
-class PinnedMemoryPool:
+class _PinnedMemoryPool:
     def n_free_blocks(self) -> int:
         return 0
 
@@ -49,4 +49,4 @@ class PinnedMemoryPool:
 
 
 default_pool = MemoryPool()
-default_pinned_pool = PinnedMemoryPool()
+default_pinned_pool = _PinnedMemoryPool()
