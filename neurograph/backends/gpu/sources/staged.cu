@@ -143,6 +143,24 @@ __device__ __forceinline__ int row_number(int i) {
     return (i * gridDim.x + blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
 }
 
+// Rows i to i + 3: the sums of all quarters; quarter q gets those of row i + q.
+template <int ROWS, int COLUMNS>
+__device__ __forceinline__ void gather_quarters(const float (&sums)[ROWS][COLUMNS], int i, int quarter,
+                                                float (&sum)[COLUMNS]) {
+#pragma unroll
+    for (int c = 0; c < COLUMNS; ++c) {
+        sum[c] = 0;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            if (i + j >= ROWS) continue;
+            float whole = sums[i + j][c];
+            whole += __shfl_xor_sync(ALL, whole, 8);
+            whole += __shfl_xor_sync(ALL, whole, 16);
+            if (quarter == j) sum[c] = whole;
+        }
+    }
+}
+
 // Rows times staged columns, for all columns of a slab of 8 lanes' pieces (blockIdx.y). NEURONS: write what neurons of
 // a sum or a mean give; otherwise the sums alone, to `z`. A lane has SUMS accumulators: SUMS / COLUMNS rows a warp.
 template <typename T, int SUMS, bool NEURONS>
@@ -183,16 +201,7 @@ __global__ void __launch_bounds__(1024)
 #pragma unroll
     for (int i = 0; i < ROWS; i += 4) {
         float sum[COLUMNS];
-#pragma unroll
-        for (int c = 0; c < COLUMNS; ++c) {
-#pragma unroll
-            for (int j = i; j < i + 4 && j < ROWS; ++j) {
-                float whole = sums[j][c];
-                whole += __shfl_xor_sync(ALL, whole, 8);
-                whole += __shfl_xor_sync(ALL, whole, 16);
-                if (quarter == j - i) sum[c] = whole;
-            }
-        }
+        gather_quarters<ROWS, COLUMNS>(sums, i, quarter, sum);
         const int row = row_number(i + quarter), at = column + lane % LANES * COLUMNS;
         if (i + quarter >= ROWS || row >= n_rows || at >= ld) continue;
         const int slot = __ldg(rows + row);
@@ -209,5 +218,204 @@ __global__ void __launch_bounds__(1024)
             store(y + slot * ld + at, out);
         }
         if (!NEURONS || keep_z) store(z + slot * z_ld + at, sum);
+    }
+}
+
+// The dots of a group's entries, each summed over the eight lanes of its quarter: of every pair of lanes the first
+// returns that of step (lane / 2) % 4. Four exchanges for sixteen sums of eight numbers.
+__device__ __forceinline__ float sum_dots(const float (&dot)[4], int lane) {
+    const bool third = lane & 4, second = lane & 2;
+    float a = third ? dot[2] : dot[0], b = third ? dot[3] : dot[1];
+    a += __shfl_xor_sync(ALL, third ? dot[0] : dot[2], 4);
+    b += __shfl_xor_sync(ALL, third ? dot[1] : dot[3], 4);
+    float sum = second ? b : a;
+    sum += __shfl_xor_sync(ALL, second ? a : b, 2);
+    return sum + __shfl_xor_sync(ALL, sum, 1);
+}
+
+// One entry backward: what its target's delta gives to the source, and to the weight.
+template <bool PRODUCT, bool SAMPLED, int COLUMNS>
+__device__ __forceinline__ void add_both(float (&sum)[COLUMNS], float& dot, const float (&own)[COLUMNS], float weight,
+                                         const uint4& bits) {
+    float value[COLUMNS];
+    widen(bits, value);
+#pragma unroll
+    for (int c = 0; c < COLUMNS; ++c) {
+        if (PRODUCT) sum[c] += weight * value[c];
+        if (SAMPLED) dot += own[c] * value[c];
+    }
+}
+
+// Backward by source: each staged delta is read once for the product with the weight (PRODUCT: the gradients of the
+// sources' outputs, to `z`) and for the one with the source's own output (SAMPLED: the gradients of the weights, by
+// place, to `dots`, a row of them for each blockIdx.y, which runs every gridDim.y-th slab of columns).
+template <typename T, int SUMS, bool PRODUCT, bool SAMPLED>
+__global__ void __launch_bounds__(1024)
+    staged_backward(const T* __restrict__ delta, const T* __restrict__ y, long long ld,
+                    const int* __restrict__ others, int n_others, int tiles, int tile_rows,
+                    const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
+                    const int* __restrict__ counts, const unsigned short* __restrict__ locals,
+                    const float* __restrict__ weights, float* z, long long z_ld, float* dots, long long places) {
+    constexpr int COLUMNS = Piece<T>::COLUMNS, ROWS = SUMS / COLUMNS;
+    DYNAMIC_SHARED(uint4, shared);
+    const int lane = threadIdx.x % 32, quarter = lane / LANES;
+    const uint4* tile = shared + lane % LANES;
+    const int mine = row_number(lane);
+    const int slot = lane < ROWS && mine < n_rows ? __ldg(rows + mine) : -1;
+    // Of the sums of a group this lane keeps one, if any.
+    dots += blockIdx.y * places + quarter * 4 + lane / 2 % 4;
+
+    for (int slab = blockIdx.y; slab * LANES * COLUMNS < ld; slab += gridDim.y) {
+        const int column = slab * LANES * COLUMNS, at = column + lane % LANES * COLUMNS;
+        float sums[ROWS][COLUMNS];
+#pragma unroll
+        for (int i = 0; i < ROWS; ++i)
+#pragma unroll
+            for (int c = 0; c < COLUMNS; ++c) sums[i][c] = 0;
+        for (int t = 0; t < tiles; ++t) {
+            Segments segments;
+            segments.read(firsts, counts, mine, slot >= 0, tiles, t);
+            __syncthreads();
+            stage(delta, ld, others + t * tile_rows, min(tile_rows, n_others - t * tile_rows), column, shared);
+            __syncthreads();
+#pragma unroll
+            for (int i = 0; i < ROWS; ++i) {
+                int group = __shfl_sync(ALL, segments.first, i);
+                const int count = __shfl_sync(ALL, segments.count, i), source = __shfl_sync(ALL, slot, i);
+                float own[COLUMNS];
+                if (SAMPLED) {
+                    uint4 bits = make_uint4(0, 0, 0, 0);
+                    if (source >= 0 && at < ld) bits = __ldg(reinterpret_cast<const uint4*>(y + source * ld + at));
+                    widen(bits, own);
+                }
+                Entries next;
+                next.read(locals, weights, group, quarter);
+                for (int left = count; left > 0; left -= GROUP) {
+                    const Entries now = next;
+                    const long long place = static_cast<long long>(group) * GROUP;
+                    next.read(locals, weights, ++group, quarter);
+                    float dot[4] = {0, 0, 0, 0};
+                    // The last group runs as many steps as it needs.
+                    add_both<PRODUCT, SAMPLED>(sums[i], dot[0], own, now.weight.x, lower(tile, now.locals.x));
+                    if (left > 4)
+                        add_both<PRODUCT, SAMPLED>(sums[i], dot[1], own, now.weight.y, upper(tile, now.locals.x));
+                    if (left > 8)
+                        add_both<PRODUCT, SAMPLED>(sums[i], dot[2], own, now.weight.z, lower(tile, now.locals.y));
+                    if (left > 12)
+                        add_both<PRODUCT, SAMPLED>(sums[i], dot[3], own, now.weight.w, upper(tile, now.locals.y));
+                    if (SAMPLED) {
+                        const float sum = sum_dots(dot, lane);
+                        if (lane % 2 == 0) dots[place] = slab == blockIdx.y ? sum : dots[place] + sum;
+                    }
+                }
+            }
+        }
+        if (!PRODUCT) continue;
+#pragma unroll
+        for (int i = 0; i < ROWS; i += 4) {
+            float sum[COLUMNS];
+            gather_quarters<ROWS, COLUMNS>(sums, i, quarter, sum);
+            const int source = __shfl_sync(ALL, slot, i + quarter);
+            if (i + quarter < ROWS && source >= 0 && at < ld) store(z + source * z_ld + at, sum);
+        }
+    }
+}
+
+// Gradients of the weights: the sums of their dots over all slabs, always in the same order.
+template <bool ADD>
+__global__ void staged_gradients(const float* __restrict__ dots, long long places, int slabs,
+                                 const int* __restrict__ slots, float* grad) {
+    const long long stride = static_cast<long long>(gridDim.x) * blockDim.x;
+    for (long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; i < places; i += stride) {
+        const int slot = slots[i];
+        if (slot < 0) continue;
+        float sum = ADD ? grad[slot] : 0.0f;
+        for (int s = 0; s < slabs; ++s) sum += dots[s * places + i];
+        grad[slot] = sum;
+    }
+}
+
+// The weights by place; zero where no entry is.
+__global__ void staged_weights(const int* __restrict__ slots, const float* __restrict__ weight, long long places,
+                               float* weights) {
+    const long long stride = static_cast<long long>(gridDim.x) * blockDim.x;
+    for (long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; i < places; i += stride)
+        weights[i] = slots[i] < 0 ? 0.0f : weight[slots[i]];
+}
+
+// Rows of float as rows of bfloat16, rounded to nearest; `out_ld` columns of each, zeros behind the `batch`.
+__global__ void staged_round(const float* __restrict__ x, long long ld, int batch, __nv_bfloat16* out, long long out_ld,
+                             long long count) {
+    const long long stride = static_cast<long long>(gridDim.x) * blockDim.x;
+    for (long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += stride) {
+        const long long row = i / out_ld, column = i % out_ld;
+        out[i] = __float2bfloat16(column < batch ? x[row * ld + column] : 0.0f);
+    }
+}
+
+// Which neurons some rows name: 1 in `used`. One warp a row.
+__global__ void staged_mark(const long long* __restrict__ start, const int* __restrict__ length,
+                            const int* __restrict__ other, const int* __restrict__ rows, int n_rows, int* used) {
+    const int lane = threadIdx.x % 32, row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+    if (row >= n_rows) return;
+    const int slot = rows[row];
+    for (int k = lane; k < length[slot]; k += 32) used[other[start[slot] + k]] = 1;
+}
+
+// The lanes whose value, of so many bits, is this lane's.
+__device__ __forceinline__ unsigned lanes_alike(int value, int bits) {
+    unsigned alike = ALL;
+    for (int b = 0; b < bits; ++b) {
+        const unsigned ones = __ballot_sync(ALL, value >> b & 1);
+        alike &= value >> b & 1 ? ones : ~ones;
+    }
+    return alike;
+}
+
+// Sort the entries of some rows (`which` of them) into their segments, each row within its own groups, which are
+// groups[row] .. groups[row + 1] - 1; entries of a segment stand in the order in which the row has them. One warp a row.
+__global__ void staged_sort(const long long* __restrict__ start, const int* __restrict__ length,
+                            const int* __restrict__ other, const int* __restrict__ slot,
+                            const int* __restrict__ rows, const int* __restrict__ which, int n_which,
+                            const int* __restrict__ number, const int* __restrict__ groups, int tiles, int tile_rows,
+                            int* firsts, int* counts, unsigned short* locals, int* slots) {
+    const int lane = threadIdx.x % 32, k = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+    if (k >= n_which) return;
+    const int row = which[k], neuron = rows[row], entries = length[neuron];
+    const long long begin = start[neuron], segments = static_cast<long long>(row) * tiles;
+    const long long end = static_cast<long long>(groups[row + 1]) * GROUP;
+    for (int t = lane; t < tiles; t += 32) counts[segments + t] = 0;
+    for (long long i = static_cast<long long>(groups[row]) * GROUP + lane; i < end; i += 32) {
+        locals[i] = 0;
+        slots[i] = -1;
+    }
+    __syncwarp();
+    for (int e = lane; e < entries; e += 32) atomicAdd(counts + segments + number[other[begin + e]] / tile_rows, 1);
+    __syncwarp();
+    if (lane == 0) {
+        int group = groups[row];
+        for (int t = 0; t < tiles; ++t) {
+            firsts[segments + t] = group;
+            group += (counts[segments + t] + GROUP - 1) / GROUP;
+            counts[segments + t] = 0;
+        }
+    }
+    __syncwarp();
+    const int bits = 32 - __clz(tiles);
+    for (int e = lane; e - lane < entries; e += 32) {
+        const int at = e < entries ? number[other[begin + e]] : tiles * tile_rows;
+        const int tile = at / tile_rows;
+        const unsigned alike = lanes_alike(tile, bits), before = alike & ((1u << lane) - 1);
+        const int placed = tile < tiles ? counts[segments + tile] : 0;
+        __syncwarp();
+        if (tile < tiles) {
+            if (before == 0) counts[segments + tile] = placed + __popc(alike);
+            const int i = placed + __popc(before);
+            const long long place = static_cast<long long>(firsts[segments + tile] + i / GROUP) * GROUP +
+                                    i % 4 * 4 + i % GROUP / 4;
+            locals[place] = static_cast<unsigned short>(at % tile_rows + 1);
+            slots[place] = slot[begin + e];
+        }
+        __syncwarp();
     }
 }
