@@ -76,17 +76,21 @@ __device__ __forceinline__ void stage(const T* __restrict__ x, long long ld, con
     }
 }
 
-// Where the segments of a warp's rows begin in one tile, and how many entries they have: one row a lane.
-struct Segments {
-    int first, count;
-
-    __device__ __forceinline__ void read(const int* __restrict__ firsts, const int* __restrict__ counts, int row,
-                                         bool exists, int tiles, int tile) {
-        const long long at = static_cast<long long>(row) * tiles + tile;
-        first = exists ? __ldg(firsts + at) : 0;
-        count = exists ? __ldg(counts + at) : 0;
-    }
+// A row's part of one tile, and the row's slot (-1: there is no such row). Kept in shared memory, for registers are few.
+struct Segment {
+    int group, count, slot;
 };
+
+// Lane i reads the segment of the warp's i-th row.
+__device__ __forceinline__ void read_segment(Segment* segment, const int* __restrict__ rows, int n_rows,
+                                             const int* __restrict__ firsts, const int* __restrict__ counts, int row,
+                                             int tiles, int tile) {
+    const bool exists = row < n_rows;
+    const long long at = static_cast<long long>(row) * tiles + tile;
+    segment->slot = exists ? __ldg(rows + row) : -1;
+    segment->group = exists ? __ldg(firsts + at) : 0;
+    segment->count = exists ? __ldg(counts + at) : 0;
+}
 
 // The four entries of a group that a quarter runs.
 struct Entries {
@@ -95,7 +99,7 @@ struct Entries {
 
     __device__ __forceinline__ void read(const unsigned short* __restrict__ locals_of, const float* __restrict__ weights,
                                          int group, int quarter) {
-        const long long at = static_cast<long long>(group) * 4 + quarter;
+        const int at = group * 4 + quarter;
         locals = __ldg(reinterpret_cast<const uint2*>(locals_of) + at);
         weight = __ldg(reinterpret_cast<const float4*>(weights) + at);
     }
@@ -113,16 +117,40 @@ __device__ __forceinline__ void add_product(float (&sum)[COLUMNS], float weight,
     for (int c = 0; c < COLUMNS; ++c) sum[c] += weight * value[c];
 }
 
-// Add one segment's products to the sums of its row. Reads one group beyond it, so that none waits for its entries.
-template <int COLUMNS>
-__device__ __forceinline__ void add_segment(float (&sum)[COLUMNS], const uint4* tile, int group, int count,
+// The entries of a segment, group after group, some groups ahead of the arithmetic: no group waits for its entries.
+// Reads up to AHEAD groups beyond the segment.
+template <int AHEAD>
+struct Stream {
+    Entries next[AHEAD];
+    int group;
+
+    __device__ __forceinline__ void begin(const unsigned short* __restrict__ locals, const float* __restrict__ weights,
+                                          int first, int quarter) {
+        group = first;
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i) next[i].read(locals, weights, group + i, quarter);
+    }
+
+    __device__ __forceinline__ Entries take(const unsigned short* __restrict__ locals,
+                                            const float* __restrict__ weights, int quarter) {
+        const Entries now = next[0];
+#pragma unroll
+        for (int i = 1; i < AHEAD; ++i) next[i - 1] = next[i];
+        next[AHEAD - 1].read(locals, weights, group + AHEAD, quarter);
+        ++group;
+        return now;
+    }
+};
+
+// Add one segment's products to the sums of its row.
+template <int AHEAD, int COLUMNS>
+__device__ __forceinline__ void add_segment(float (&sum)[COLUMNS], const uint4* tile, const Segment& segment,
                                             const unsigned short* __restrict__ locals,
                                             const float* __restrict__ weights, int quarter) {
-    Entries next;
-    next.read(locals, weights, group, quarter);
-    for (int left = count; left > 0; left -= GROUP) {
-        const Entries now = next;
-        next.read(locals, weights, ++group, quarter);
+    Stream<AHEAD> entries;
+    entries.begin(locals, weights, segment.group, quarter);
+    for (int left = segment.count; left > 0; left -= GROUP) {
+        const Entries now = entries.take(locals, weights, quarter);
         if (left > 12) {
             const uint4 a = lower(tile, now.locals.x), b = upper(tile, now.locals.x);
             const uint4 c = lower(tile, now.locals.y), d = upper(tile, now.locals.y);
@@ -137,6 +165,13 @@ __device__ __forceinline__ void add_segment(float (&sum)[COLUMNS], const uint4* 
         }
     }
 }
+
+// Threads of a block that keep so many sums each: with 32 they are as many as a block can have; 64 are a full block's
+// sums on half the threads, which have the registers to read further ahead; 16 are for generations of few rows.
+template <int SUMS>
+constexpr int THREADS = SUMS == 32 ? 1024 : 512;
+template <int SUMS>
+constexpr int AHEAD = SUMS == 32 ? 1 : 2;
 
 // The number of a block's row: neighbours in the list, which is sorted by length, go to different blocks and warps.
 __device__ __forceinline__ int row_number(int i) {
@@ -164,7 +199,7 @@ __device__ __forceinline__ void gather_quarters(const float (&sums)[ROWS][COLUMN
 // Rows times staged columns, for all columns of a slab of 8 lanes' pieces (blockIdx.y). NEURONS: write what neurons of
 // a sum or a mean give; otherwise the sums alone, to `z`. A lane has SUMS accumulators: SUMS / COLUMNS rows a warp.
 template <typename T, int SUMS, bool NEURONS>
-__global__ void __launch_bounds__(1024)
+__global__ void __launch_bounds__(THREADS<SUMS>)
     staged_product(const T* __restrict__ x, long long ld, int batch, const int* __restrict__ others, int n_others,
                    int tiles, int tile_rows, const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
                    const int* __restrict__ counts, const unsigned short* __restrict__ locals,
@@ -177,23 +212,22 @@ __global__ void __launch_bounds__(1024)
     const int lane = threadIdx.x % 32, quarter = lane / LANES;
     const int column = blockIdx.y * LANES * COLUMNS;
     const uint4* tile = shared + lane % LANES;
+    __shared__ Segment segments_of[THREADS<SUMS> / 32][ROWS];
+    Segment* const segments = segments_of[threadIdx.x / 32];
     float sums[ROWS][COLUMNS];
 #pragma unroll
     for (int i = 0; i < ROWS; ++i)
 #pragma unroll
         for (int c = 0; c < COLUMNS; ++c) sums[i][c] = 0;
 
-    const int mine = row_number(lane);
     for (int t = 0; t < tiles; ++t) {
-        Segments segments;
-        segments.read(firsts, counts, mine, lane < ROWS && mine < n_rows, tiles, t);
         __syncthreads();
+        if (lane < ROWS) read_segment(segments + lane, rows, n_rows, firsts, counts, row_number(lane), tiles, t);
         stage(x, ld, others + t * tile_rows, min(tile_rows, n_others - t * tile_rows), column, shared);
         __syncthreads();
 #pragma unroll
         for (int i = 0; i < ROWS; ++i) {
-            const int first = __shfl_sync(ALL, segments.first, i), count = __shfl_sync(ALL, segments.count, i);
-            add_segment(sums[i], tile, first, count, locals, weights, quarter);
+            add_segment<AHEAD<SUMS>>(sums[i], tile, segments[i], locals, weights, quarter);
         }
     }
 
@@ -202,9 +236,8 @@ __global__ void __launch_bounds__(1024)
     for (int i = 0; i < ROWS; i += 4) {
         float sum[COLUMNS];
         gather_quarters<ROWS, COLUMNS>(sums, i, quarter, sum);
-        const int row = row_number(i + quarter), at = column + lane % LANES * COLUMNS;
-        if (i + quarter >= ROWS || row >= n_rows || at >= ld) continue;
-        const int slot = __ldg(rows + row);
+        const int at = column + lane % LANES * COLUMNS, slot = i + quarter < ROWS ? segments[i + quarter].slot : -1;
+        if (slot < 0 || at >= ld) continue;
         if (NEURONS) {
             const int code = activation[slot];
             const float shift = bias[slot], own = parameter[slot];
@@ -250,20 +283,18 @@ __device__ __forceinline__ void add_both(float (&sum)[COLUMNS], float& dot, cons
 // sources' outputs, to `z`) and for the one with the source's own output (SAMPLED: the gradients of the weights, by
 // place, to `dots`, a row of them for each blockIdx.y, which runs every gridDim.y-th slab of columns).
 template <typename T, int SUMS, bool PRODUCT, bool SAMPLED>
-__global__ void __launch_bounds__(1024)
+__global__ void __launch_bounds__(THREADS<SUMS>)
     staged_backward(const T* __restrict__ delta, const T* __restrict__ y, long long ld,
                     const int* __restrict__ others, int n_others, int tiles, int tile_rows,
                     const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
                     const int* __restrict__ counts, const unsigned short* __restrict__ locals,
-                    const float* __restrict__ weights, float* z, long long z_ld, float* dots, long long places) {
+                    const float* __restrict__ weights, float* z, long long z_ld, float* dots, int places) {
     constexpr int COLUMNS = Piece<T>::COLUMNS, ROWS = SUMS / COLUMNS;
     DYNAMIC_SHARED(uint4, shared);
     const int lane = threadIdx.x % 32, quarter = lane / LANES;
     const uint4* tile = shared + lane % LANES;
-    const int mine = row_number(lane);
-    const int slot = lane < ROWS && mine < n_rows ? __ldg(rows + mine) : -1;
-    // Of the sums of a group this lane keeps one, if any.
-    dots += blockIdx.y * places + quarter * 4 + lane / 2 % 4;
+    __shared__ Segment segments_of[THREADS<SUMS> / 32][ROWS];
+    Segment* const segments = segments_of[threadIdx.x / 32];
 
     for (int slab = blockIdx.y; slab * LANES * COLUMNS < ld; slab += gridDim.y) {
         const int column = slab * LANES * COLUMNS, at = column + lane % LANES * COLUMNS;
@@ -273,27 +304,28 @@ __global__ void __launch_bounds__(1024)
 #pragma unroll
             for (int c = 0; c < COLUMNS; ++c) sums[i][c] = 0;
         for (int t = 0; t < tiles; ++t) {
-            Segments segments;
-            segments.read(firsts, counts, mine, slot >= 0, tiles, t);
             __syncthreads();
+            if (lane < ROWS) read_segment(segments + lane, rows, n_rows, firsts, counts, row_number(lane), tiles, t);
             stage(delta, ld, others + t * tile_rows, min(tile_rows, n_others - t * tile_rows), column, shared);
             __syncthreads();
 #pragma unroll
             for (int i = 0; i < ROWS; ++i) {
-                int group = __shfl_sync(ALL, segments.first, i);
-                const int count = __shfl_sync(ALL, segments.count, i), source = __shfl_sync(ALL, slot, i);
+                const int source = segments[i].slot;
                 float own[COLUMNS];
                 if (SAMPLED) {
                     uint4 bits = make_uint4(0, 0, 0, 0);
                     if (source >= 0 && at < ld) bits = __ldg(reinterpret_cast<const uint4*>(y + source * ld + at));
                     widen(bits, own);
                 }
-                Entries next;
-                next.read(locals, weights, group, quarter);
-                for (int left = count; left > 0; left -= GROUP) {
-                    const Entries now = next;
-                    const long long place = static_cast<long long>(group) * GROUP;
-                    next.read(locals, weights, ++group, quarter);
+                Stream<AHEAD<SUMS>> entries;
+                entries.begin(locals, weights, segments[i].group, quarter);
+                for (int left = segments[i].count; left > 0; left -= GROUP) {
+                    // Of the sums of the group's dots this lane keeps one, if any.
+                    const int place = entries.group * GROUP + quarter * 4 + lane / 2 % 4;
+                    float* const kept = dots + (blockIdx.y * places + place);
+                    float before = 0;
+                    if (SAMPLED && slab != blockIdx.y) before = *kept;
+                    const Entries now = entries.take(locals, weights, quarter);
                     float dot[4] = {0, 0, 0, 0};
                     // The last group runs as many steps as it needs.
                     add_both<PRODUCT, SAMPLED>(sums[i], dot[0], own, now.weight.x, lower(tile, now.locals.x));
@@ -305,18 +337,17 @@ __global__ void __launch_bounds__(1024)
                         add_both<PRODUCT, SAMPLED>(sums[i], dot[3], own, now.weight.w, upper(tile, now.locals.y));
                     if (SAMPLED) {
                         const float sum = sum_dots(dot, lane);
-                        if (lane % 2 == 0) dots[place] = slab == blockIdx.y ? sum : dots[place] + sum;
+                        if (lane % 2 == 0) *kept = before + sum;
                     }
                 }
             }
         }
-        if (!PRODUCT) continue;
 #pragma unroll
-        for (int i = 0; i < ROWS; i += 4) {
+        for (int i = 0; PRODUCT && i < ROWS; i += 4) {
             float sum[COLUMNS];
             gather_quarters<ROWS, COLUMNS>(sums, i, quarter, sum);
-            const int source = __shfl_sync(ALL, slot, i + quarter);
-            if (i + quarter < ROWS && source >= 0 && at < ld) store(z + source * z_ld + at, sum);
+            const int source = i + quarter < ROWS ? segments[i + quarter].slot : -1;
+            if (source >= 0 && at < ld) store(z + source * z_ld + at, sum);
         }
     }
 }
