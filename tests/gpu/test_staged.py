@@ -7,6 +7,7 @@ import scipy.sparse
 from neurograph.backends.gpu import buckets as layout
 from neurograph.backends.gpu import staged
 from neurograph.backends.gpu.mirror import Rows
+from neurograph.backends.gpu.staged_matrix import StagedMatrix
 from neurograph.functions import activations
 from neurograph.graph.adjacency import Adjacency
 from neurograph.graph.tables import Table
@@ -150,7 +151,7 @@ def test_every_size_of_block(cupy, rng, sums):
 
 def test_a_group_of_several_strips(cupy, rng, monkeypatch):
     """Few processors: a block runs all strips of columns one after another, and adds up the dots."""
-    monkeypatch.setattr(staged, "_processors", lambda: 2)
+    monkeypatch.setattr(staged, "processors", lambda: 2)
     layer = Layer(cupy, rng, 40, 50, 0.3)
     buckets = layer.buckets(layer.outgoing, layer.sources, 16)
     (delta, by_output), (y, own) = layer.values(130, SINGLE), layer.values(130, SINGLE)
@@ -178,9 +179,7 @@ def test_neurons(cupy, rng, dtype, keep):
     z = cupy.full((n, acts.shape[1]), np.nan, np.float32) if keep else None
     buckets = layer.buckets(layer.incoming, layer.targets, 16)
     columns = bias, parameter, code, mean.astype(np.int8), layer.incoming.length[:n].copy()
-    staged.forward(
-        buckets, buckets.weights(layer.weight), acts, batch, z, tuple(cupy.asarray(c) for c in columns)
-    )
+    staged.forward(buckets, buckets.weights(layer.weight), acts, batch, z, tuple(cupy.asarray(c) for c in columns))
     fan_in = np.maximum(layer.incoming.length[:n], 1)
     truth = layer.matrix @ before / np.where(mean, fan_in, 1)[:, None] + bias[:, None]
     after = acts.get() if dtype == SINGLE else widened(acts.get())
@@ -285,3 +284,27 @@ def test_nothing_to_do(cupy, rng):
     none = layer.buckets(layer.incoming, layer.targets[:0], 16)
     staged.product(none, none.weights(cupy.zeros(1, np.float32)), x, out)
     staged.product(buckets, buckets.weights(cupy.zeros(1, np.float32)), x[:, :0], out[:, :0])
+
+
+@pytest.mark.parametrize("shape", [(40, 70), (70, 40)])
+def test_matrix(cupy, rng, shape):
+    """A matrix by itself: all four products."""
+    matrix = scipy.sparse.random_array(shape, density=0.3, format="csr", rng=rng, dtype=np.float32)
+    made = StagedMatrix(matrix.indptr, matrix.indices, matrix.data, shape, 16)
+    x, delta = (rng.normal(size=(n, 12)).astype(np.float32) for n in shape[::-1])
+    there, there_delta = cupy.asarray(x), cupy.asarray(delta)
+    exact = matrix.astype(np.float64)
+    rows, columns = exact.nonzero()
+    of_weights = np.einsum("ek,ek->e", delta[rows].astype(np.float64), x[columns].astype(np.float64))
+    assert close(made.product(there).get(), exact @ x, 1e-6)
+    assert close(made.transposed_product(there_delta).get(), exact.T @ delta, 1e-6)
+    assert close(made.sampled_product(there_delta, there).get(), of_weights, 1e-6)
+    out, grad = made.backward(there_delta, there, scratch=made.scratch(12, np.float32))
+    assert close(out.get(), exact.T @ delta, 1e-6) and close(grad.get(), of_weights, 1e-6)
+    made.data *= np.float32(2)
+    made.update()
+    assert close(made.product(there).get(), 2 * (exact @ x), 1e-6)
+    with pytest.raises(ValueError, match="multiple of 4"):
+        made.product(there[:, :10])
+    with pytest.raises(TypeError, match="float64"):
+        made.product(there.astype(np.float64))

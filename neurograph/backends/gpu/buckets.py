@@ -53,7 +53,9 @@ class Buckets:
         self._number_of_row[order] = np.arange(len(order), dtype=np.int32)
         used = cupy.zeros(size, np.int32)
         if len(order):
-            self._launch_by_row(MARK(), len(order), rows.start, rows.length, rows.other, self.rows, _int(len(order)), used)
+            self._launch_by_row(
+                MARK(), len(order), rows.start, rows.length, rows.other, self.rows, _int(len(order)), used
+            )
         self._known = used.get() != 0  # of the others, by slot
         found = np.flatnonzero(self._known).astype(np.int32)
         self.n_others = len(found)

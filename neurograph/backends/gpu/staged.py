@@ -113,7 +113,7 @@ def _forward(
     if not n_rows or not lead:
         return
     strips = -(-lead // columns_of(x.dtype))
-    how = shape(n_rows, strips, x.dtype, FORWARD_SUMS if sums is None else (sums,), _processors())
+    how = shape(n_rows, strips, x.dtype, FORWARD_SUMS if sums is None else (sums,), processors())
     potentials = _nothing().floats if z is None else z
     _with_tiles(PRODUCT, x.dtype, how.sums, ends)(
         (how.blocks, how.strips), (how.threads,),
@@ -166,9 +166,9 @@ def backward(
 def backward_shape(buckets: Buckets, lead: int, dtype: np.dtype, sums: int | None = None) -> Shape:
     """Blocks of `backward`: each runs several strips, as few groups of them as keep the processors busy."""
     n_rows, strips = len(buckets.rows), -(-lead // columns_of(dtype))
-    how = shape(n_rows, strips, dtype, BACKWARD_SUMS if sums is None else (sums,), _processors())
+    how = shape(n_rows, strips, dtype, BACKWARD_SUMS if sums is None else (sums,), processors())
     # Every group writes the dots of all entries, so their number bounds the traffic (and fits the kernel's int).
-    groups = max(1, min(strips, _processors() // how.blocks, (2**31 - 1) // buckets.places))
+    groups = max(1, min(strips, processors() // how.blocks, (2**31 - 1) // buckets.places))
     return how._replace(strips=-(-strips // -(-strips // groups)))
 
 
@@ -226,5 +226,5 @@ def _shared_memory() -> int:
 
 
 @cache
-def _processors() -> int:
+def processors() -> int:
     return int(cupy.cuda.Device().attributes["MultiProcessorCount"])

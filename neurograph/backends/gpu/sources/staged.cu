@@ -242,7 +242,16 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
 #pragma unroll
             for (int c = 0; c < COLUMNS; ++c) {
                 sum[c] = at + c < batch ? sum[c] / divisor + shift : 0.0f;
-                out[c] = at + c < batch ? activate(code, own, sum[c]) : 0.0f;
+                out[c] = code == RELU && sum[c] < 0.0f ? 0.0f : sum[c];
+            }
+            if (code != RELU && code != IDENTITY) {
+#pragma unroll 1
+                for (int turn = 0; turn < COLUMNS; ++turn) {  // so that the code of all activations is there once
+                    const float value = at + turn < batch ? activate(code, own, out[0]) : 0.0f;
+#pragma unroll
+                    for (int c = 1; c < COLUMNS; ++c) out[c - 1] = out[c];
+                    out[COLUMNS - 1] = value;
+                }
             }
             store(y + slot * ld + at, out);
         }
