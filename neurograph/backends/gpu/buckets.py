@@ -63,7 +63,8 @@ class Buckets:
         wanted = self.n_others + (self.n_others >> 6) + 1
         self.tiles = -(-wanted // most_tile_rows)
         self.tile_rows = min(-(-wanted // self.tiles), most_tile_rows)
-        others = np.full(self.tiles * self.tile_rows, -1, np.int32)
+        # Where none is, any row may be staged: nothing names it.
+        others = np.zeros(self.tiles * self.tile_rows, np.int32)
         others[: len(found)] = found
         number = np.full(size, -1, np.int32)
         number[found] = np.arange(len(found), dtype=np.int32)
@@ -82,6 +83,7 @@ class Buckets:
         self.counts = cupy.zeros((len(order), self.tiles), np.int32)
         self.locals = cupy.zeros(self.places, np.uint16)
         self.slots = cupy.full(self.places, -1, np.int32)
+        self._weights: Any = None
         self._sort(rows, np.arange(len(order), dtype=np.int32))
 
     def patch(self, rows: Rows, touched: np.ndarray, host: Adjacency) -> bool:
@@ -114,10 +116,14 @@ class Buckets:
         return True
 
     def weights(self, column: Any) -> Any:
-        """A column of the connections (float32) in the order of the places; 0 where there is no entry."""
-        array = cupy.empty(self.places, np.float32)
-        self._launch_by_place(WEIGHTS(), self.slots, column, np.int64(self.places), array)
-        return array
+        """A column of the connections (float32) in the order of the places; 0 where there is no entry.
+
+        In an array that the next call fills anew.
+        """
+        if self._weights is None:
+            self._weights = cupy.empty(self.places, np.float32)
+        self._launch_by_place(WEIGHTS(), self.slots, column, np.int64(self.places), self._weights)
+        return self._weights
 
     def gradients(self, dots: Any, grad: Any, add: bool) -> None:
         """Sum the ``dots`` (parts, places) over their parts into ``grad``, by connection; or ``add`` them to it."""
@@ -129,7 +135,7 @@ class Buckets:
     def nbytes(self) -> int:
         """Bytes on the device."""
         arrays = (self.rows, self.others, self._number, self._groups, self.firsts, self.counts, self.locals, self.slots)
-        return sum(array.nbytes for array in arrays)
+        return sum(array.nbytes for array in arrays) + (0 if self._weights is None else self._weights.nbytes)
 
     def _sort(self, rows: Rows, which: np.ndarray) -> None:
         if len(which):

@@ -24,6 +24,7 @@ FORWARD_SUMS, BACKWARD_SUMS = (32, 16), (64, 16)  # that a thread keeps; 64 forw
 PRODUCT = Family("staged.cu", "staged_product", (np.float32, np.uint16), (16, 32, 64), (False, True))
 # Gradients of the outputs, of the weights, or both at once.
 BACKWARD = Family("staged.cu", "staged_backward", (np.float32, np.uint16), (16, 64), (True, False), (True, False))
+FINISH = Family("ends.cu", "finish_sources", (np.float32, np.uint16))
 ROUND = Family("buckets.cu", "round_rows")
 
 PIECE = 16  # bytes that a lane holds of a row
@@ -163,6 +164,26 @@ def backward(
         buckets.gradients(dots, grad, add)
 
 
+def finish(
+    buckets: Buckets, sums_of_outputs: Any, output: Any, by_output: Any, y: Any, batch: int, z: Any | None,
+    neurons: tuple[Any, Any, Any, Any], delta: Any, bias_grad: Any, add: bool,
+) -> None:  # fmt: skip
+    """Make deltas of the sums that `backward` left, which may be the same array, and the gradients of the biases.
+
+    ``by_output`` has a row for each number in ``output``, a column over the slots, -1 for those that are no outputs;
+    ``neurons`` are the columns activation (int8), activation_parameter, aggregation (int8) and the fan-ins (int32).
+    """
+    if len(buckets.rows) and y.shape[1]:
+        FINISH(y.dtype)(
+            (-(-len(buckets.rows) // 4),), (128,),
+            (
+                buckets.rows, np.int32(len(buckets.rows)), sums_of_outputs, output, by_output, y,
+                _nothing().floats if z is None else z, *neurons, delta, bias_grad, np.bool_(add), np.int32(batch),
+                np.int32(y.shape[1]),
+            ),
+        )  # fmt: skip
+
+
 def backward_shape(buckets: Buckets, lead: int, dtype: np.dtype, sums: int | None = None) -> Shape:
     """Blocks of `backward`: each runs several strips, as few groups of them as keep the processors busy."""
     n_rows, strips = len(buckets.rows), -(-lead // columns_of(dtype))
@@ -192,8 +213,8 @@ def rounded(x: Any, out: Any | None = None) -> Any:
 
 def _staging(buckets: Buckets) -> tuple[Any, ...]:
     return (
-        buckets.others, np.int32(buckets.n_others), np.int32(buckets.tiles), np.int32(buckets.tile_rows), buckets.rows,
-        np.int32(len(buckets.rows)), buckets.firsts, buckets.counts, buckets.locals,
+        buckets.others, np.int32(buckets.tiles), np.int32(buckets.tile_rows), buckets.rows, np.int32(len(buckets.rows)),
+        buckets.firsts, buckets.counts, buckets.locals,
     )  # fmt: skip
 
 

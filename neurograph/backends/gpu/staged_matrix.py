@@ -86,7 +86,7 @@ class StagedMatrix:
     @property
     def nbytes(self) -> int:
         """Bytes on the device, of both directions and with the weights."""
-        return sum(a.nbytes for a in (self.rows, self.columns, self.data, self._by_row, self._by_column))
+        return self.rows.nbytes + self.columns.nbytes + self.data.nbytes
 
     def _checked(self, x: Any, rows: int, rows_out: int, out: Any | None) -> Any:
         columns = staged.PIECE // x.dtype.itemsize

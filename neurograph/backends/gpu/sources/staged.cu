@@ -196,8 +196,7 @@ __device__ __forceinline__ void gather_quarters(const float (&sums)[ROWS][COLUMN
 // a sum or a mean give; otherwise the sums alone, to `z`. A lane has SUMS accumulators: SUMS / COLUMNS rows a warp.
 template <typename T, int SUMS, bool NEURONS>
 __global__ void __launch_bounds__(THREADS<SUMS>)
-    staged_product(const T* __restrict__ x, long long ld, int batch, const int* __restrict__ others, int n_others,
-                   int tiles, int tile_rows, const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
+    staged_product(const T* __restrict__ x, long long ld, int batch, const int* __restrict__ others, int tiles, int tile_rows, const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
                    const int* __restrict__ counts, const unsigned short* __restrict__ locals,
                    const float* __restrict__ weights, T* y, float* z, long long z_ld, bool keep_z,
                    const float* __restrict__ bias, const float* __restrict__ parameter,
@@ -219,7 +218,7 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
     for (int t = 0; t < tiles; ++t) {
         __syncthreads();
         if (lane < ROWS) read_segment(segments + lane, rows, n_rows, firsts, counts, row_number(lane), tiles, t);
-        stage(x, ld, others + t * tile_rows, min(tile_rows, n_others - t * tile_rows), column, shared);
+        stage(x, ld, others + t * tile_rows, tile_rows, column, shared);
         __syncthreads();
 #pragma unroll
         for (int i = 0; i < ROWS; ++i) {
@@ -290,7 +289,7 @@ __device__ __forceinline__ void add_both(float (&sum)[COLUMNS], float& dot, cons
 template <typename T, int SUMS, bool PRODUCT, bool SAMPLED>
 __global__ void __launch_bounds__(THREADS<SUMS>)
     staged_backward(const T* __restrict__ delta, const T* __restrict__ y, long long ld,
-                    const int* __restrict__ others, int n_others, int tiles, int tile_rows,
+                    const int* __restrict__ others, int tiles, int tile_rows,
                     const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
                     const int* __restrict__ counts, const unsigned short* __restrict__ locals,
                     const float* __restrict__ weights, float* z, long long z_ld, float* dots, int places) {
@@ -311,7 +310,7 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
         for (int t = 0; t < tiles; ++t) {
             __syncthreads();
             if (lane < ROWS) read_segment(segments + lane, rows, n_rows, firsts, counts, row_number(lane), tiles, t);
-            stage(delta, ld, others + t * tile_rows, min(tile_rows, n_others - t * tile_rows), column, shared);
+            stage(delta, ld, others + t * tile_rows, tile_rows, column, shared);
             __syncthreads();
 #pragma unroll
             for (int i = 0; i < ROWS; ++i) {
