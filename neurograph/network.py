@@ -390,7 +390,7 @@ class Network:
             raise _NoConnectionError(
                 f"there is no connection {int(source)} -> {int(target)} with delay {delay}; `has_connection` asks first"
             )
-        return Connection(self, slot, self.graph.connections["id"][slot])
+        return Connection(self, slot, self.graph.connections.read("id")[slot])
 
     @alone
     def has_connection(self, source: Any, target: Any, delay: int = 0) -> bool:
@@ -515,13 +515,13 @@ class Network:
             sharing = self.graph.weights
             if any("frozen" in table and table.read("frozen").any() for table in (sharing.tenants, sharing.table)):
                 return None
-            if smallest and (sharing.n_tied or np.isnan(sharing.tenants.read("weight")).any()):
+            if smallest and (sharing.n_tied or self._some_weight_is_nan()):
                 return None
             doomed = float(connections)
         rng = rng or self.rng
         random = rng.bit_generator.state
         try:
-            drawn = draw_successors(self.graph, doomed, rng, smallest)
+            drawn = draw_successors(self.graph, doomed, rng, self._smallest if smallest else False)
         except BaseException:
             rng.bit_generator.state = random
             raise
@@ -533,6 +533,63 @@ class Network:
         schedule.remove_connections()
         schedule.add_connections(source, target, np.zeros(1, np.int16))
         return Connections(self, new, np.arange(first, first + len(new)))
+
+    def _some_weight_is_nan(self) -> bool:
+        weight = self.backend.column(self.graph.connections, "weight", False)
+        return bool((weight != weight).any())
+
+    @property
+    def _smallest(self) -> bool | Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """How `draw_successors` finds the smallest weights: by itself, or where the backend has them."""
+        if "magnitude" not in self.backend.SCORES:
+            return True
+        slots = self.graph.connections.live()
+        return lambda code, counts: self.backend.lowest(self.graph.connections, "magnitude", slots, counts, code[slots])
+
+    @alone
+    def lowest(self, connections: Connections, score: str, counts: Any, regions: Any = None) -> np.ndarray | None:
+        """Choose the connections of lowest score where a device has what the score is made of.
+
+        Parameters
+        ----------
+        connections : Connections
+            Different ones to choose from.
+        score : str
+            "magnitude", "gradient" or "saliency", as `neurograph.sparsity.SCORES` define them.
+        counts : array of int, shape (n_regions,)
+            How many to choose in each region; all of it where it has fewer.
+        regions : array of int, optional
+            Region of each connection; by default they are one.
+
+        Returns
+        -------
+        ndarray of int, or None
+            Indices into `connections`, ascending; of equal scores those of the oldest. None where the backend computes
+            on the host, knows no such score, or a score is no number: then the caller computes the scores.
+
+        Raises
+        ------
+        StaleError
+            If any of them was removed already.
+
+        Examples
+        --------
+        >>> net = Network(seed=0, backend="cpu")
+        >>> connections = net.connect(net.add_inputs(4), net.add_outputs(2))
+        >>> net.lowest(connections, "magnitude", [3]) is None
+        True
+        """
+        require(connections._network is self, "the connections belong to another network")
+        if score not in self.backend.SCORES:
+            return None
+        slots = connections.slots
+        self._spread()
+        chosen = self.backend.lowest(self.graph.connections, score, slots, np.asarray(counts), regions)
+        if chosen is None:
+            return None
+        taken = np.zeros(self.graph.connections.size, bool)
+        taken[chosen] = True
+        return np.flatnonzero(taken[slots])
 
     @alone
     def order_inputs(self, neurons: Any) -> None:

@@ -10,6 +10,13 @@ from .. import memory
 from ..graph.sharing import Sharing
 from ..graph.tables import Table
 
+SCORES: tuple[str, ...] = ()  # scores are computed by whoever asks, who finds the columns here
+
+
+def lowest(table: Table, score: str, slots: Any, counts: Any, regions: Any = None) -> np.ndarray | None:
+    """Nothing is chosen here."""
+    return None
+
 
 def column(table: Table, name: str, write: bool) -> np.ndarray:
     """A column of a table where this backend has it, to read or also to ``write``."""
