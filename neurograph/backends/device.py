@@ -103,8 +103,8 @@ def tensor_problem() -> str | None:
     except Exception as error:
         part = "nvcc]==12.*" if any("12" in wheel for wheel in installed()) else "crt]==13.*"
         return (
-            f'their headers cannot be used ({_short(error)}); pip install "cuda-toolkit[{part}", or set CUDA_PATH to the '
-            "folder of a CUDA toolkit"
+            f'their headers cannot be used ({_short(error)}); pip install "cuda-toolkit[{part}", or set CUDA_PATH to '
+            "the folder of a CUDA toolkit"
         )
     return None
 
