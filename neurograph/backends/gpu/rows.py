@@ -582,7 +582,7 @@ def _backward_staged(
     if constant:
         return
     neurons = mirror.neurons
-    columns = *(neurons.read(name) for name in ("activation", "activation_parameter", "aggregation")),
+    columns = (*(neurons.read(name) for name in ("activation", "activation_parameter", "aggregation")),)
     columns += (mirror.incoming.length,)
     outputs = len(plan.outputs)
     by_output = run.buffer("by_output")[t * outputs : (t + 1) * outputs]
