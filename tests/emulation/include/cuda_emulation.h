@@ -8,7 +8,6 @@
 
 #define NEUROGRAPH_EMULATION 1
 
-#include <algorithm>
 #include <cmath>
 #include <csetjmp>
 #include <csignal>
