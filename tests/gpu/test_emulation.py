@@ -149,7 +149,8 @@ __global__ void wrong(float* x, int n, int which) {
 __global__ void too_large(float* x) {
   __shared__ float many[13 << 10];
   many[threadIdx.x] = 1;
-  x[threadIdx.x] = many[threadIdx.x];
+  __syncthreads();
+  x[threadIdx.x] = many[threadIdx.x + 1];
 }
 """
 
