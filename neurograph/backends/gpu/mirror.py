@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import cupy
 import numpy as np
@@ -13,6 +14,7 @@ from ...graph.graph import Graph
 from ...graph.row_notes import RowNotes
 from ...graph.tables import Table
 from .patch import Patch
+from .touched import Touched
 
 HOST, BOTH, DEVICE = "host", "both", "device"  # where the newest values of a column are
 FEW = 65_536  # words that are written one by one; more of one column go there as an array of their own
@@ -71,11 +73,13 @@ class Columns:
         if column is not None:
             self._bring(name, column)
 
-    def note(self, name: str, slots: np.ndarray | int) -> None:
+    def note(self, name: str, slots: np.ndarray | slice | int) -> None:
         """Some entries of a column are being written on the host."""
         column = self._columns.get(name)
         if column is not None and column.newest != HOST:
-            column.notes.append(np.atleast_1d(slots) if isinstance(slots, int) else slots)
+            if isinstance(slots, slice):
+                slots = np.arange(slots.start, slots.stop)
+            column.notes.append(np.atleast_1d(slots))
 
     def _bring(self, name: str, column: _Column) -> None:
         if column.newest == DEVICE:
@@ -152,6 +156,7 @@ class MirroredRows:
         self._there: Rows | None = None
         rows.notes = RowNotes()
         self.uploads = 0  # of everything; tests count them
+        self.followers: WeakSet[Touched] = WeakSet()
 
     def patch(self, patch: Patch) -> Rows:
         """The rows, once what is collected in ``patch`` is written."""
@@ -172,6 +177,8 @@ class MirroredRows:
                     _patch(patch, getattr(there, name), getattr(rows, name), places)
             if notes.whole:
                 self._patch_rows(there, np.unique(np.concatenate(notes.whole)), patch)
+        for follower in self.followers:
+            follower.note(notes)
         notes.clear()
         return there
 
