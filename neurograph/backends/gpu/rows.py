@@ -62,13 +62,16 @@ class Order:
         key = generation * longest + (longest - 1 - lengths)
         if len(key) and (np.diff(key) < 0).any():
             slots = slots[np.argsort(key, kind="stable")]
-        self.host, self.bounds = slots, bounds
+        self.host = slots
         self.slots = cupy.asarray(np.ascontiguousarray(slots, np.int32))
         self._edits = -1
         self.partials = 0  # rows for the sums of chunks that one generation needs
-        self.works: list[Work] = []
+        ends = bounds.tolist()
+        self._whole = [Work(a, b - a) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        self.works = self._whole
         self.chunk_row = self.chunk_begin = self.first_chunk = self.slots
         self._limits = LONG, CHUNK
+        self._launches: dict[tuple[int, ...], Any] = {}
 
     @property
     def nbytes(self) -> int:
@@ -80,12 +83,13 @@ class Order:
         """Look which rows are long now."""
         if self._edits == edits and self._limits == (LONG, CHUNK):
             return
-        self._edits, self._limits, self.partials = edits, (LONG, CHUNK), 0
-        ends = self.bounds.tolist()
-        lengths = length[self.host] if len(self.host) else self.host
-        self.works = [Work(a, b - a) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-        if lengths.max(initial=0) <= LONG:
+        self._edits, self._limits = edits, (LONG, CHUNK)
+        if length.max(initial=0) <= LONG:
+            if self.partials:
+                self.works, self.partials, self._launches = self._whole, 0, {}
             return
+        self.works, self.partials, self._launches = self._whole.copy(), 0, {}
+        lengths = length[self.host]
         rows: list[np.ndarray] = []
         begins: list[np.ndarray] = []
         first_chunk = np.zeros(len(length), np.int32)
@@ -108,6 +112,24 @@ class Order:
             self.chunk_row = cupy.asarray(np.concatenate(rows).astype(np.int32))
             self.chunk_begin = cupy.asarray(np.concatenate(begins).astype(np.int32))
             self.first_chunk = cupy.asarray(first_chunk)
+
+    def launches(self, rows_a_block: int, *others: int) -> list[list[tuple[tuple[int, ...], tuple[Any, ...]]]]:
+        """For each generation the grids, and the first arguments, of the chunks of long rows and of the rows."""
+        key = rows_a_block, *others
+        if key not in self._launches:
+            tables = np.int32(CHUNK), self.chunk_row, self.chunk_begin, self.first_chunk
+            self._launches[key] = [
+                [
+                    (
+                        (-(-size // rows_a_block), *others),
+                        (self.slots, np.int32(first), np.int32(size), np.int32(cut), np.int32(work.longest), *tables),
+                    )
+                    for first, size, cut in ((work.first_chunk, work.chunks, 1), (work.first, work.size, 0))
+                    if size
+                ]
+                for work in self.works
+            ]
+        return self._launches[key]
 
 
 class Layout:
@@ -393,9 +415,8 @@ def _forward(plan: Plan, run: Pass, keep: bool) -> None:
     flags = np.int32(plan.leaks), acts, z, np.int32(keep_z)
     functions = bias, activation, parameter, aggregation, time_constant, *flags
     common = rows.start, rows.length, ends, rows.slot, ordered, np.int32(by_slot), *functions, partial
-    launches = list(_launches(targets, WARPS, (min(pieces, LAST_GRID),)))
+    launches = targets.launches(WARPS, min(pieces, LAST_GRID))
     kernel, special = FORWARD(dtype, lanes), AGGREGATE_SPECIAL(dtype) if plan.n_special else None
-    layout.special_targets.cut(graph.incoming.length, graph.edits)
     for t in range(run.steps):
         base = np.int64((run.history + t) * run._n)
         of_step = (*common, base, *shape)
@@ -412,18 +433,6 @@ def _forward(plan: Plan, run: Pass, keep: bool) -> None:
                         run.buffer("kept"), np.int32(t), base, *shape,
                     ),
                 )  # fmt: skip
-
-
-def _launches(order: Order, rows_a_block: int, others: tuple[int, ...] = ()) -> Any:
-    """For each generation the grids, and the first arguments, of the chunks of long rows and of the rows."""
-    tables = np.int32(CHUNK), order.chunk_row, order.chunk_begin, order.first_chunk
-    for work in order.works:
-        of_generation = []
-        for first, count, cut in ((work.first_chunk, work.chunks, 1), (work.first, work.size, 0)):
-            if count:
-                which = order.slots, np.int32(first), np.int32(count), np.int32(cut), np.int32(work.longest), *tables
-                of_generation.append(((-(-count // rows_a_block), *others), which))
-        yield of_generation
 
 
 def backward(
@@ -487,7 +496,7 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
     threads = (32 * warps,) if together else (THREADS,)
     shared = 2 * warps * 32 * dtype.itemsize if together else 0
     rows_a_block = 1 if together else WARPS
-    launches = [*_launches(layout.inputs, rows_a_block), *_launches(layout.sources, rows_a_block)]
+    launches = layout.inputs.launches(rows_a_block) + layout.sources.launches(rows_a_block)
     spread, n, n_outputs = SPREAD_SPECIAL(dtype) if plan.n_special else None, run._n, len(plan.outputs)
     orders = [(layout.inputs, 0), *((layout.sources, g) for g in range(len(layout.sources.works)))]
     adjacency = rows.start, rows.length, ends, rows.slot, weight, grad
