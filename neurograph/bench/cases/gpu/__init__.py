@@ -1,0 +1,5 @@
+"""Cases of ``--backend gpu``: what the GPU does, measured by its own clock."""
+
+from . import ceilings, challenge, edits, training
+
+__all__ = ["ceilings", "challenge", "edits", "training"]

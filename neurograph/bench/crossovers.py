@@ -1,0 +1,176 @@
+"""Time against density on a GPU: where a pruned network is faster than dense layers, in a table and a picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import InvalidValueError
+from ..plot.style import GREY, INK, plain
+from . import picture
+from .picture import COLOURS, MARKERS, OURS, Points
+from .report import number
+from .rows import Outcome
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["curves", "draw", "drawable", "meeting", "table"]
+
+DENSE = "PyTorch, dense fp32"  # whose rows our own times are read from
+PREFIX = "PyTorch, dense "
+COLUMNS = 3
+
+
+def curves(outcomes: Sequence[Outcome]) -> dict[str, Points]:
+    """Points (density, milliseconds) of every tool, panel by panel.
+
+    A row brings one point of its panel, or in its figures whole lines as "points".
+
+    Examples
+    --------
+    >>> row = Outcome("t", "step", DENSE, {"ours_ms": 1.0, "peer_ms": 3.0}, curve=("step, 64-10", 0.2))
+    >>> many = Outcome("c", "product, 64 x 64", "", {"points": {OURS: [[0.2, 1.0]], DENSE: [[0.2, 2.0]]}})
+    >>> curves([row, many])["step, 64-10"]
+    {'neurograph': [(0.2, 1.0)], 'PyTorch, dense fp32': [(0.2, 3.0)]}
+    >>> list(curves([row, many]))
+    ['step, 64-10', 'product, 64 x 64']
+    """
+    found = picture.networks(outcomes, DENSE)
+    for outcome in outcomes:
+        for tool, points in (outcome.figures.get("points") or {}).items():
+            lines = found.setdefault(outcome.what, {})
+            lines[tool] = sorted((density, ms) for density, ms in points)
+    return found
+
+
+def drawable(outcomes: Sequence[Outcome]) -> dict[str, Points]:
+    """The panels with two points or more of ours."""
+    return {name: points for name, points in curves(outcomes).items() if len(points.get(OURS, ())) > 1}
+
+
+def meeting(ours: Sequence[tuple[float, float]], dense: Sequence[tuple[float, float]]) -> str:
+    """In words, up to which density ours is faster.
+
+    Examples
+    --------
+    >>> dense = [(0.1, 4.0), (1.0, 4.0)]
+    >>> meeting([(0.1, 1.0), (1.0, 16.0)], dense), meeting([(0.1, 1.0), (1.0, 2.0)], dense)
+    ('0.32', 'always')
+    >>> meeting([(0.1, 5.0), (1.0, 9.0)], dense), meeting([(0.1, 5.0)], [])
+    ('never', '–')
+    """
+    times = dict(dense)
+    common = [(density, ms) for density, ms in ours if density in times]
+    if not common:
+        return "–"
+    other = [(density, times[density]) for density, _ in common]
+    at = picture.crossover(common, other)
+    if at is not None:
+        return number(at, 2)
+    return "always" if all(a < b for (_, a), (_, b) in zip(common, other, strict=True)) else "never"
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """Markdown: panel by panel, below which density ours is faster than dense layers of each precision.
+
+    Examples
+    --------
+    >>> lines = {OURS: [[0.1, 1.0], [1.0, 9.0]], DENSE: [[0.1, 3.0], [1.0, 3.0]]}
+    >>> print(table([Outcome("c", "product, 64 x 64", "", {"points": lines})]))
+    | what | densities measured | faster than dense fp32 below |
+    |---|---|---|
+    | product, 64 x 64 | 0.1 to 1 | 0.32 |
+    """
+    panels = drawable(outcomes)
+    rivals = list(dict.fromkeys(tool for points in panels.values() for tool in points if tool.startswith(PREFIX)))
+    if not rivals:
+        return ""
+    head = ["what", "densities measured", *(f"faster than {rival.removeprefix('PyTorch, ')} below" for rival in rivals)]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for name, points in panels.items():
+        ours = points[OURS]
+        cells = [
+            name,
+            f"{ours[0][0]:g} to {ours[-1][0]:g}",
+            *(meeting(ours, points.get(rival, [])) for rival in rivals),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def draw(outcomes: Sequence[Outcome], path: str | os.PathLike | None = None) -> Figure:
+    """Draw one panel for each network or product, both axes logarithmic, with the crossovers marked.
+
+    Parameters
+    ----------
+    outcomes : sequence of Outcome
+    path : path, optional
+        Where to save it; the ending names the format.
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Raises
+    ------
+    InvalidValueError
+        Nothing was measured at two densities.
+    """
+    from matplotlib.figure import Figure
+
+    panels = drawable(outcomes)
+    if not panels:
+        raise InvalidValueError("nothing was measured at two densities; run the cases `crossover` or `gpu_training`")
+    tools = list(dict.fromkeys(tool for points in panels.values() for tool in points))
+    columns = min(len(panels), COLUMNS)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(5.2 * columns, 3.9 * rows + 0.7), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax, (name, points) in zip(axes, panels.items(), strict=False):
+        panel(name, points, ax, tools)
+    for ax in axes[len(panels) :]:
+        ax.set_visible(False)
+    lines = {str(line.get_label()): line for ax in figure.axes for line in ax.lines if line.get_label() in tools}
+    ordered = {tool: lines[tool] for tool in tools}
+    figure.legend(list(ordered.values()), list(ordered), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    if path is not None:
+        figure.savefig(path, dpi=110)
+    return figure
+
+
+def panel(name: str, points: Mapping[str, Sequence[tuple[float, float]]], ax: Axes, tools: Sequence[str]) -> None:
+    """One panel; a tool's colour and marker are its place among all tools."""
+    ours = points[OURS]
+    for tool, values in points.items():
+        place, own = tools.index(tool), tool == OURS
+        ax.plot(
+            *zip(*values, strict=True),
+            label=tool,
+            color=COLOURS[place % len(COLOURS)],
+            marker=MARKERS[place % len(MARKERS)],
+            linewidth=2.4 if own else 1.4,
+            markersize=6 if own else 4,
+            zorder=3 if own else 2,
+        )
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ticks = [density for density, _ in ours]
+    ax.set_xticks(ticks, [f"{density:g}" for density in ticks], fontsize=8, rotation=45 if len(ticks) > 7 else 0)
+    ax.minorticks_off()
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.set_xlabel("density")
+    ax.set_ylabel("ms")
+    ax.set_title(name, fontsize=10, loc="left")
+    plain(ax)
+    said = []
+    for rival in (tool for tool in points if tool.startswith(PREFIX)):
+        at = meeting(ours, points[rival])
+        said.append(f"{rival.removeprefix(PREFIX)}: {at if at in ('always', 'never') else f'below {at}'}")
+        if at not in ("always", "never", "–"):
+            ax.axvline(float(at), color=GREY, linestyle=":", linewidth=1.1, zorder=1)
+    if said:
+        text = "faster than dense\n" + "\n".join(said)
+        ax.text(0.03, 0.97, text, transform=ax.transAxes, ha="left", va="top", color=INK, fontsize=8)
