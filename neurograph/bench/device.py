@@ -14,7 +14,7 @@ def problem() -> str | None:
 
     A stand-in for CuPy, such as the one that the tests emulate a device with, is refused like a missing one.
     """
-    from ..backends.gpu import device
+    from ..backends import device
 
     return device.problem()
 
