@@ -85,11 +85,16 @@ CASES = {
             Case(rows, backend="gpu")
             for rows in (
                 gpu.ceilings.ceilings,
+                gpu.products.sparse_product,
+                gpu.products.fused_backward,
                 gpu.training.gpu_training,
+                gpu.products.tensor_tiles,
+                gpu.products.tensor_blocks,
                 gpu.challenge.gpu_challenge,
                 gpu.edits.device_edit,
                 gpu.edits.bulk_edits,
                 gpu.training.against_cpu,
+                gpu.products.crossover,
             )
         ),
     )

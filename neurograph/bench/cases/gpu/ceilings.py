@@ -57,7 +57,8 @@ def _copy(nbytes: int) -> Any:
     def measure(settings: Settings) -> dict[str, Any]:
         import cupy
 
-        source = cupy.random.default_rng(0).random(nbytes // 8)
+        part = cupy.asarray(np.random.default_rng(0).random(min(nbytes, 1 << 24) // 8))
+        source = cupy.concatenate([part] * (nbytes // part.nbytes))
         target = cupy.empty_like(source)
         ms = events.alone(lambda: cupy.copyto(target, source), settings.quick)
         return {"copy_ms": ms, "rate_tbs": 2 * nbytes / ms / 1e9}
@@ -70,7 +71,7 @@ def _cached(nbytes: int, rounds: int = 64) -> Any:
         import cupy
 
         read = cupy.RawModule(code=SOURCE.read_text()).get_function("read_often")
-        x = cupy.random.default_rng(0).random(nbytes // 4, dtype=np.float32)
+        x = cupy.asarray(np.random.default_rng(0).random(nbytes // 4, dtype=np.float32))
         never = cupy.zeros(1, np.float32)
         count = nbytes // 16
         blocks = 1 << (4 * cupy.cuda.Device().attributes["MultiProcessorCount"] - 1).bit_length()
