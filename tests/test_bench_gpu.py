@@ -220,8 +220,12 @@ def test_crossovers_are_found_for_each_precision():
     assert name == "training step, 64-10, batch 8"
     assert points[OURS] == [(0.1, 1.0), (0.5, 3.0), (1.0, 8.0)]
     assert points["PyTorch, dense bf16"] == [(0.1, 2.0), (0.5, 2.0), (1.0, 2.0)]
+    ours = {"ours_ms": 1.0, "peer_ms": 2.0, "ours_tool": "neurograph bf16"}
+    half = [Outcome("gpu_training", "w, bf16", "PyTorch, dense bf16", ours, curve=(name, d)) for d in (0.5, 0.1)]
+    assert crossovers.curves([*whole, *half])[name]["neurograph bf16"] == [(0.1, 1.0), (0.5, 1.0)]
+    assert "| bf16 | 0.1 to 0.5 | always | always |" in crossovers.table([*whole, *half])
     last = crossovers.table(whole).splitlines()[-1]
-    assert last == "| training step, 64-10, batch 8 | 0.1 to 1 | 0.82 | 0.28 |"
+    assert last == "| training step, 64-10, batch 8 | fp32 | 0.1 to 1 | 0.82 | 0.28 |"
 
 
 def test_the_picture_has_a_panel_for_each_network_and_marks_what_is_crossed(tmp_path):
@@ -233,7 +237,7 @@ def test_the_picture_has_a_panel_for_each_network_and_marks_what_is_crossed(tmp_
     figure = crossovers.draw([*crossing(), swept, failed], tmp_path / "picture.png")
     first, second = (ax for ax in figure.axes if ax.get_visible())
     assert first.get_title(loc="left") == "training step, 64-10, batch 8"
-    assert first.texts[0].get_text() == "faster than dense\nfp32: below 0.82\nbf16: below 0.28"
+    assert first.texts[0].get_text() == "faster than dense\nfp32: below 0.82\nbf16 (ours fp32): below 0.28"
     assert second.texts[0].get_text() == "faster than dense\nfp32: always"
     assert len([line for line in first.lines if line.get_linestyle() == ":"]) == 2
     assert first.get_xscale() == first.get_yscale() == "log"
@@ -257,7 +261,12 @@ def test_the_readme_answers_only_from_results_of_a_gpu(tmp_path):
     readme.main([str(path), "gpu.json"])
     text = path.read_text()
     assert begin.format("gpu.json") in text and cpu.begin.format("cpu.json") in text and text.endswith("\nafter\n")
-    for shown in ("Measured on an invented GPU", "below these densities", "| 0.1 to 1 | 0.82 | 0.28 |", "](gpu.png)"):
+    for shown in (
+        "Measured on an invented GPU",
+        "below these densities",
+        "| fp32 | 0.1 to 1 | 0.82 | 0.28 |",
+        "](gpu.png)",
+    ):
         assert shown in text
     runner.Results(INVENTED, crossing(), quick=True).save(tmp_path / "gpu.json")
     with pytest.raises(ng.FileFormatError, match="quick"):

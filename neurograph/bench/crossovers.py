@@ -22,6 +22,7 @@ __all__ = ["curves", "draw", "drawable", "meeting", "table"]
 DENSE = "PyTorch, dense fp32"  # whose rows our own times are read from
 PREFIX = "PyTorch, dense "
 COLUMNS = 3
+EXTREMES = ("always", "never")
 
 
 def curves(outcomes: Sequence[Outcome]) -> dict[str, Points]:
@@ -40,10 +41,13 @@ def curves(outcomes: Sequence[Outcome]) -> dict[str, Points]:
     """
     found = picture.networks(outcomes, DENSE)
     for outcome in outcomes:
+        tool = outcome.figures.get("ours_tool", OURS)
+        if outcome.curve and outcome.curve[0] in found and tool != OURS:
+            found[outcome.curve[0]].setdefault(tool, []).append((outcome.curve[1], outcome.figures["ours_ms"]))
         for tool, points in (outcome.figures.get("points") or {}).items():
             lines = found.setdefault(outcome.what, {})
-            lines[tool] = sorted((density, ms) for density, ms in points)
-    return found
+            lines[tool] = [(density, ms) for density, ms in points]
+    return {name: {tool: sorted(points) for tool, points in lines.items()} for name, lines in found.items()}
 
 
 def drawable(outcomes: Sequence[Outcome]) -> dict[str, Points]:
@@ -73,31 +77,46 @@ def meeting(ours: Sequence[tuple[float, float]], dense: Sequence[tuple[float, fl
     return "always" if all(a < b for (_, a), (_, b) in zip(common, other, strict=True)) else "never"
 
 
+def own(points: Mapping[str, Sequence[tuple[float, float]]]) -> list[str]:
+    """Our lines in a panel, one a precision, float32 first.
+
+    Examples
+    --------
+    >>> own({"neurograph bf16": [], "PyTorch, dense fp32": [], "neurograph": []})
+    ['neurograph', 'neurograph bf16']
+    """
+    return sorted(tool for tool in points if tool.startswith(OURS))
+
+
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Markdown: panel by panel, below which density ours is faster than dense layers of each precision.
+    """Markdown: panel by panel and for each of our precisions, below which density we are faster than dense layers.
 
     Examples
     --------
     >>> lines = {OURS: [[0.1, 1.0], [1.0, 9.0]], DENSE: [[0.1, 3.0], [1.0, 3.0]]}
     >>> print(table([Outcome("c", "product, 64 x 64", "", {"points": lines})]))
-    | what | densities measured | faster than dense fp32 below |
-    |---|---|---|
-    | product, 64 x 64 | 0.1 to 1 | 0.32 |
+    | what | ours in | densities measured | faster than dense fp32 below |
+    |---|---|---|---|
+    | product, 64 x 64 | fp32 | 0.1 to 1 | 0.32 |
     """
     panels = drawable(outcomes)
     rivals = list(dict.fromkeys(tool for points in panels.values() for tool in points if tool.startswith(PREFIX)))
     if not rivals:
         return ""
-    head = ["what", "densities measured", *(f"faster than {rival.removeprefix('PyTorch, ')} below" for rival in rivals)]
+    head = [
+        "what",
+        "ours in",
+        "densities measured",
+        *(f"faster than {rival.removeprefix('PyTorch, ')} below" for rival in rivals),
+    ]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for name, points in panels.items():
-        ours = points[OURS]
-        cells = [
-            name,
-            f"{ours[0][0]:g} to {ours[-1][0]:g}",
-            *(meeting(ours, points.get(rival, [])) for rival in rivals),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+        for tool in own(points):
+            ours = points[tool]
+            met = [meeting(ours, points.get(rival, [])) for rival in rivals]
+            precision = tool.removeprefix(OURS).strip() or "fp32"
+            cells = [name, precision, f"{ours[0][0]:g} to {ours[-1][0]:g}", *met]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -145,15 +164,15 @@ def panel(name: str, points: Mapping[str, Sequence[tuple[float, float]]], ax: Ax
     """One panel; a tool's colour and marker are its place among all tools."""
     ours = points[OURS]
     for tool, values in points.items():
-        place, own = tools.index(tool), tool == OURS
+        place, bold = tools.index(tool), tool.startswith(OURS)
         ax.plot(
             *zip(*values, strict=True),
             label=tool,
             color=COLOURS[place % len(COLOURS)],
             marker=MARKERS[place % len(MARKERS)],
-            linewidth=2.4 if own else 1.4,
-            markersize=6 if own else 4,
-            zorder=3 if own else 2,
+            linewidth=2.4 if bold else 1.4,
+            markersize=6 if bold else 4,
+            zorder=3 if bold else 2,
         )
     ax.set_xscale("log")
     ax.set_yscale("log")
@@ -167,10 +186,16 @@ def panel(name: str, points: Mapping[str, Sequence[tuple[float, float]]], ax: Ax
     plain(ax)
     said = []
     for rival in (tool for tool in points if tool.startswith(PREFIX)):
-        at = meeting(ours, points[rival])
-        said.append(f"{rival.removeprefix(PREFIX)}: {at if at in ('always', 'never') else f'below {at}'}")
-        if at not in ("always", "never", "–"):
+        precision = rival.removeprefix(PREFIX)
+        same = points.get(f"{OURS} {precision}", ours)  # in that precision, where we have it
+        at = meeting(same, points[rival])
+        said.append(f"{precision}{'' if same is not ours or precision == 'fp32' else ' (ours fp32)'}: {_below(at)}")
+        if at not in (*EXTREMES, "–"):
             ax.axvline(float(at), color=GREY, linestyle=":", linewidth=1.1, zorder=1)
     if said:
         text = "faster than dense\n" + "\n".join(said)
         ax.text(0.03, 0.97, text, transform=ax.transAxes, ha="left", va="top", color=INK, fontsize=8)
+
+
+def _below(at: str) -> str:
+    return at if at in EXTREMES else f"below {at}"

@@ -22,7 +22,7 @@ COLUMNS = (
 COUNTS = ("what", "measured", "target", "met?", "peak memory MiB")
 # Figures that have columns, or are only there for others.
 STANDARD = {"ours_ms", "peer_ms", "ratio", "ratio_range", "ours_peak_mib", "peer_peak_mib", "peak_gib", "epoch_s"}
-STANDARD |= {"ours_least_ms", "peer_least_ms", "ours_way", "peer_way", "points"}
+STANDARD |= {"ours_least_ms", "peer_least_ms", "ours_tool", "ours_way", "peer_way", "points"}
 UNITS = {"s": "s", "ms": "ms", "us": "µs", "gib": "GiB", "mib": "MiB", "tflops": "TFLOP/s", "tbs": "TB/s"}
 
 

@@ -41,6 +41,15 @@ def ceilings(size: int = 8192, copied: int = 1 << 32, cached: int = 1 << 24, lau
     ]
 
 
+def _kernel(name: str) -> Any:
+    import cupy
+
+    from ....backends.gpu.module import OPTIONS
+
+    module = cupy.RawModule(code=SOURCE.read_text(), options=OPTIONS, name_expressions=(name,))
+    return module.get_function(name)
+
+
 def _product(size: int, precision: str) -> Any:
     def measure(settings: Settings) -> dict[str, Any]:
         torch, rng = torch_cuda.library(precision), np.random.default_rng(0)
@@ -70,7 +79,7 @@ def _cached(nbytes: int, rounds: int = 64) -> Any:
     def measure(settings: Settings) -> dict[str, Any]:
         import cupy
 
-        read = cupy.RawModule(code=SOURCE.read_text()).get_function("read_often")
+        read = _kernel("read_often")
         x = cupy.asarray(np.random.default_rng(0).random(nbytes // 4, dtype=np.float32))
         never = cupy.zeros(1, np.float32)
         count = nbytes // 16
@@ -87,7 +96,7 @@ def _launches(count: int) -> Any:
     def measure(settings: Settings) -> dict[str, Any]:
         import cupy
 
-        nothing = cupy.RawModule(code=SOURCE.read_text()).get_function("nothing")
+        nothing = _kernel("nothing")
         plain = events.alone(lambda: nothing((1,), (32,), ()), settings.quick)
         stream = cupy.cuda.Stream(non_blocking=True)
 

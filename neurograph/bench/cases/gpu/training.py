@@ -12,12 +12,14 @@ import neurograph as ng
 from ... import events, harness
 from ...layers import label, matrices, training_step
 from ...peers import torch_cuda, torch_layers
+from ...picture import OURS
 from ...rows import Bound, Row, Settings
 from .networks import layered, samples, step_on_device, synchronized
 
 __all__ = ["against_cpu", "gpu_training"]
 
 SIZES = (4096, 4096, 4096, 10)
+OWN = {"fp32": "float32", "tf32": "tf32", "bf16": "bf16"}  # what our precisions are called
 # Times as fast as dense float32 that were promised, by density; the others show where dense layers win.
 FP32 = {1.0: None, 0.5: None, 0.2: None, 0.1: 2, 0.05: 3.5, 0.02: 7, 0.01: None}
 
@@ -27,7 +29,8 @@ def gpu_training(
 ) -> list[Row]:
     """Forward, backward and Adam on the GPU, against PyTorch dense in fp32, tf32 and bf16, and its sparse CSR.
 
-    bf16 is ``torch.autocast``: products in bfloat16, weights and Adam in float32. Inputs and labels are on the GPU.
+    Both sides have the same precision. PyTorch's bf16 is ``torch.autocast``: products in bfloat16, weights and Adam in
+    float32, as ours. Inputs and labels are on the GPU.
 
     Parameters
     ----------
@@ -42,7 +45,9 @@ def gpu_training(
     for density, least in dense.items():
         for precision in torch_cuda.PRECISIONS:
             target = () if least is None or precision != "fp32" else (Bound("ratio", least),)
-            rows.append(_row(sizes, batch, density, f"PyTorch, dense {precision}", _dense(precision), target))
+            rows.append(
+                _row(sizes, batch, density, f"PyTorch, dense {precision}", _dense(precision), target, OWN[precision])
+            )
     for by_hand, name in ((False, "torch.sparse CSR"), (True, "torch.sparse CSR, derivative by hand")):
         rows.append(_row(sizes, batch, sparse, name, _csr(by_hand)))
     return rows
@@ -93,17 +98,27 @@ Builder = Callable[[ng.Network, Any, np.ndarray, np.ndarray], Callable[[], objec
 
 
 def _row(
-    sizes: Sequence[int], batch: int, density: float, against: str, peer: Builder, target: tuple[Bound, ...] = ()
+    sizes: Sequence[int],
+    batch: int,
+    density: float,
+    against: str,
+    peer: Builder,
+    target: tuple[Bound, ...] = (),
+    precision: str = "float32",
 ) -> Row:
+    exact = precision == "float32"
+
     def measure(settings: Settings) -> dict[str, Any]:
         X, Y = samples(sizes, batch)
         net = layered(sizes, density, settings)
         theirs = peer(net, matrices(net), X, Y)
+        net.precision = precision
         figures = events.against(step_on_device(net, X, Y), theirs, settings.quick)
-        return figures | {"connections": net.n_connections}
+        tool = OURS if exact else f"{OURS} {precision}"
+        return figures | {"connections": net.n_connections, "ours_tool": tool}
 
     return Row(
-        f"training step, {label(sizes)}, batch {batch}, density {density:g}",
+        f"training step, {label(sizes)}, batch {batch}, density {density:g}{'' if exact else f', {precision}'}",
         against,
         measure,
         ("cupy", "torch"),
