@@ -235,11 +235,15 @@ def test_the_picture_has_a_panel_for_each_network_and_marks_what_is_crossed(tmp_
     )  # fmt: skip
     failed = Outcome("crossover", "product, 9 x 9", "", error="E")
     figure = crossovers.draw([*crossing(), swept, failed], tmp_path / "picture.png")
-    first, second = (ax for ax in figure.axes if ax.get_visible())
-    assert first.get_title(loc="left") == "training step, 64-10, batch 8"
-    assert first.texts[0].get_text() == "faster than dense\nfp32: below 0.82\nbf16 (ours fp32): below 0.28"
-    assert second.texts[0].get_text() == "faster than dense\nfp32: always"
+    second, first = (ax for ax in figure.axes if ax.get_visible())  # products come first
+    assert first.get_title(loc="left") == (
+        "training step, 64-10, batch 8\nfaster than dense below: fp32 0.82, bf16 0.28"
+    )
+    assert second.get_title(loc="left") == "product, 8 x 8, batch 4\nfaster than dense below: fp32 always"
     assert len([line for line in first.lines if line.get_linestyle() == ":"]) == 2
+    (legend,) = figure.legends
+    tools = [text.get_text() for text in legend.get_texts()]
+    assert sorted(tools) == ["PyTorch, dense bf16", "PyTorch, dense fp32", OURS]
     assert first.get_xscale() == first.get_yscale() == "log"
     assert (tmp_path / "picture.png").stat().st_size > 10_000
     with pytest.raises(ng.InvalidValueError, match="crossover"):

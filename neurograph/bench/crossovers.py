@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidValueError
-from ..plot.style import GREY, INK, plain
+from ..plot.style import plain
 from . import picture
 from .picture import COLOURS, MARKERS, OURS, Points
 from .report import number
@@ -23,6 +23,7 @@ DENSE = "PyTorch, dense fp32"  # whose rows our own times are read from
 PREFIX = "PyTorch, dense "
 COLUMNS = 3
 EXTREMES = ("always", "never")
+PLACES = {"fp32": 0, "tf32": 1, "bf16": 2}  # among the colours and markers
 
 
 def curves(outcomes: Sequence[Outcome]) -> dict[str, Points]:
@@ -144,6 +145,7 @@ def draw(outcomes: Sequence[Outcome], path: str | os.PathLike | None = None) -> 
     if not panels:
         raise InvalidValueError("nothing was measured at two densities; run the cases `crossover` or `gpu_training`")
     tools = list(dict.fromkeys(tool for points in panels.values() for tool in points))
+    panels = dict(sorted(panels.items(), key=lambda panel: not panel[0].startswith("product")))  # a grid of their own
     columns = min(len(panels), COLUMNS)
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(5.2 * columns, 3.9 * rows + 0.7), layout="constrained")
@@ -161,19 +163,10 @@ def draw(outcomes: Sequence[Outcome], path: str | os.PathLike | None = None) -> 
 
 
 def panel(name: str, points: Mapping[str, Sequence[tuple[float, float]]], ax: Axes, tools: Sequence[str]) -> None:
-    """One panel; a tool's colour and marker are its place among all tools."""
+    """One panel; below which density we are faster in the same precision stands in its title."""
     ours = points[OURS]
     for tool, values in points.items():
-        place, bold = tools.index(tool), tool.startswith(OURS)
-        ax.plot(
-            *zip(*values, strict=True),
-            label=tool,
-            color=COLOURS[place % len(COLOURS)],
-            marker=MARKERS[place % len(MARKERS)],
-            linewidth=2.4 if bold else 1.4,
-            markersize=6 if bold else 4,
-            zorder=3 if bold else 2,
-        )
+        ax.plot(*zip(*values, strict=True), label=tool, **_style(tool, tools))
     ax.set_xscale("log")
     ax.set_yscale("log")
     ticks = [density for density, _ in ours]
@@ -182,20 +175,31 @@ def panel(name: str, points: Mapping[str, Sequence[tuple[float, float]]], ax: Ax
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set_xlabel("density")
     ax.set_ylabel("ms")
-    ax.set_title(name, fontsize=10, loc="left")
     plain(ax)
     said = []
     for rival in (tool for tool in points if tool.startswith(PREFIX)):
         precision = rival.removeprefix(PREFIX)
         same = points.get(f"{OURS} {precision}", ours)  # in that precision, where we have it
         at = meeting(same, points[rival])
-        said.append(f"{precision}{'' if same is not ours or precision == 'fp32' else ' (ours fp32)'}: {_below(at)}")
+        said.append(f"{precision} {at}")
         if at not in (*EXTREMES, "–"):
-            ax.axvline(float(at), color=GREY, linestyle=":", linewidth=1.1, zorder=1)
-    if said:
-        text = "faster than dense\n" + "\n".join(said)
-        ax.text(0.03, 0.97, text, transform=ax.transAxes, ha="left", va="top", color=INK, fontsize=8)
+            ax.axvline(float(at), color=_style(rival, tools)["color"], linestyle=":", linewidth=1.1, zorder=1)
+    ax.set_title(f"{name}\nfaster than dense below: {', '.join(said)}" if said else name, fontsize=9, loc="left")
 
 
-def _below(at: str) -> str:
-    return at if at in EXTREMES else f"below {at}"
+def _style(tool: str, tools: Sequence[str]) -> dict[str, Any]:
+    """A precision has a colour; ours is the thick line, the dense one is dashed; others have what is left."""
+    mine = tool.startswith(OURS)
+    if mine or tool.startswith(PREFIX):
+        precision = tool.removeprefix(OURS if mine else PREFIX).strip() or "fp32"
+        place = PLACES.get(precision, 0)
+        shape = {"linewidth": 2.4, "markersize": 6, "zorder": 3} if mine else {"linewidth": 1.4, "linestyle": "--"}
+        return {"color": COLOURS[place], "marker": MARKERS[place], "markersize": 4, **shape}
+    others = [other for other in tools if not other.startswith((OURS, PREFIX))]
+    place = len(PLACES) + others.index(tool)
+    return {
+        "color": COLOURS[place % len(COLOURS)],
+        "marker": MARKERS[place % len(MARKERS)],
+        "linewidth": 1.2,
+        "markersize": 4,
+    }

@@ -194,6 +194,10 @@ class Generation:
         """The ways in float32."""
         return {"row kernel": self.by_rows, "staged kernel": self.staged}
 
+    def rounded(self) -> dict[str, Callable[[], tuple[Step, Callable[[], Any]]]]:
+        """The ways that may round to tf32."""
+        return {**self.single(), "tensor tiles": lambda: self.tiled("tf32"), "dense block": lambda: self.dense("tf32")}
+
     def half(self) -> dict[str, Callable[[], tuple[Step, Callable[[], Any]]]]:
         """The ways in bfloat16."""
         return {

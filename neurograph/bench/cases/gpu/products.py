@@ -17,7 +17,7 @@ from .generation import Generation
 __all__ = ["crossover", "fused_backward", "sparse_product", "tensor_blocks", "tensor_tiles"]
 
 WIDTH, DENSITY = 4096, 0.1
-FP32, BF16 = 1e-4, 3e-2  # what products may differ by, of their largest
+FP32, TF32, BF16 = 1e-4, 5e-3, 3e-2  # what products may differ by, of their largest
 MOST = 1 << 25  # connections of a network that the sweep makes: more take the host too long
 DENSITIES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 Peer = Callable[[Generation], tuple[str, Callable[[], object]]]
@@ -117,11 +117,15 @@ def crossover(
 
     def row(width: int, batch: int) -> Row:
         def measure(settings: Settings) -> dict[str, Any]:
-            points: dict[str, list[list[float]]] = {OURS: [], f"{OURS} bf16": []}
+            points: dict[str, list[list[float]]] = {OURS: [], f"{OURS} tf32": [], f"{OURS} bf16": []}
             kept = [density for density in densities if density * width**2 <= MOST]
             for density in kept:
                 made = Generation(width, density, batch, settings)
-                for tool, ways, tolerance in ((OURS, made.single(), FP32), (f"{OURS} bf16", made.half(), BF16)):
+                for tool, ways, tolerance in (
+                    (OURS, made.single(), FP32),
+                    (f"{OURS} tf32", made.rounded(), TF32),
+                    (f"{OURS} bf16", made.half(), BF16),
+                ):
                     points[tool].append([density, events.alone(made.fastest(ways, tolerance)[1], quick=True)])
             rng = np.random.default_rng(0)
             weight = rng.standard_normal((width, width), dtype=np.float32)
