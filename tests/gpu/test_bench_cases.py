@@ -20,6 +20,7 @@ TOYS = {
     "gpu_training": {"sizes": TINY, "batch": 6, "dense": {0.3: 2}, "sparse": 0.3},
     "tensor_tiles": {"width": 32, "batch": 5, "least": {0.4: 0.9}},
     "tensor_blocks": {"width": 32, "density": 0.5, "batch": 5},
+    "gpu_deep": {"generations": 6, "width": 4, "batch": 5, "sizes": TINY},
     "gpu_challenge": {"layers": 3, "images": 30},
     "device_edit": {"n_connections": 3000, "width": 20, "batches": (8,), "rounds": 50},
     "bulk_edits": {"n_connections": 3000, "width": 20, "edits": 200, "batch": 8},

@@ -90,6 +90,7 @@ CASES = {
                 gpu.training.gpu_training,
                 gpu.products.tensor_tiles,
                 gpu.products.tensor_blocks,
+                gpu.deep.gpu_deep,
                 gpu.challenge.gpu_challenge,
                 gpu.edits.device_edit,
                 gpu.edits.bulk_edits,
