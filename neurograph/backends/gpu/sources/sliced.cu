@@ -3,8 +3,8 @@
 //
 // COLUMNS neighbouring threads are a group, one thread a sample, and compute one neuron a turn. Which neuron a group
 // computes in which turn stands in a table (-1 for none): turns end where generations end. The walk is bound by the
-// latency of loads that depend on one another (turn, row, entry, value), so each turn loads what later turns need:
-// neurons three turns ahead, the ends of their rows two, their entries one.
+// latency of loads that depend on one another (turn, row, entry, weight), so each turn loads what later turns need, and
+// waits for nothing but what the turn before has computed.
 #include "launch.cuh"
 #include "neuron.cuh"
 
@@ -22,29 +22,31 @@ struct Rows {
     long long n;         // rows of one time step
 };
 
-// A group's way through the turns, whose loads run ahead.
-template <int COLUMNS, int DIRECTION>
+// A group's way through the turns, whose loads run ahead: neurons four turns, the ends of their rows three, their first
+// entries two, and the weights of these one.
+template <typename T, int COLUMNS, int DIRECTION>
 struct Walk {
     const Rows& rows;
+    const T* weights;
     const int* turns;
-    int groups, count, next, group;
-    int neuron[3];                  // of this turn and the next two
-    long long begin[2], end[2];     // their entries
-    int slot, other;                // of this thread's entry of the first chunk
+    int count, next;
+    int neuron[5];  // of this turn and of those that follow
+    long long begin[4], end[4];
+    int slot[3], other[3];  // this thread's entry
+    T weight[2];
+    int far[2];
 
-    __device__ Walk(const Rows& rows, const int* turns, int count)
-        : rows(rows), turns(turns), groups(blockDim.x / COLUMNS), count(count), next(0), group(threadIdx.x / COLUMNS) {
-        neuron[0] = read();
-        neuron[1] = read();
-        neuron[2] = read();
-        ends(0);
-        ends(1);
-        entry(begin[0], end[0], slot, other);
+    __device__ Walk(const Rows& rows, const T* weights, const int* turns, int count)
+        : rows(rows), weights(weights), turns(turns), count(count), next(0) {
+        for (int i = 0; i < 4; ++i) neuron[i] = read();
+        for (int i = 0; i < 3; ++i) ends(i);
+        for (int i = 0; i < 2; ++i) entry(begin[i], end[i], slot[i], other[i]);
+        value(slot[0], other[0], weight[0], far[0]);
     }
 
     // The group's neuron in the turn after the last one read; after the last turn the first follows, a step later.
     __device__ int read() {
-        int r = turns[(long long)next * groups + group];
+        int r = turns[(long long)next * (blockDim.x / COLUMNS) + threadIdx.x / COLUMNS];
         next = next + 1 == count ? 0 : next + 1;
         return r;
     }
@@ -62,32 +64,42 @@ struct Walk {
         other = k < end ? rows.other[k] : 0;
     }
 
-    // Row of an entry's far end, counted from the first row of the step.
-    __device__ int far(int slot, int other) const {
-        if (rows.delay == nullptr || slot < 0) return other;
-        return other + DIRECTION * rows.delay[slot] * (int)rows.n;
+    // Its weight, and the row of its far end, counted from the first row of the step.
+    __device__ void value(int slot, int other, T& weight, int& far) const {
+        weight = slot < 0 ? T(0) : weights[slot];
+        far = rows.delay == nullptr || slot < 0 ? other : other + DIRECTION * rows.delay[slot] * (int)rows.n;
     }
 
-    // On to the next turn, whose loads have been issued with `ahead`.
-    int later_neuron, later_slot, later_other;
-    long long later_begin, later_end;
+    // Issue the loads for later turns.
     __device__ void ahead() {
-        later_neuron = read();
-        int r = neuron[2];
-        later_begin = r < 0 ? 0 : rows.start[r];
-        later_end = r < 0 ? 0 : later_begin + rows.length[r];
-        entry(begin[1], end[1], later_slot, later_other);
+        neuron[4] = read();
+        ends(3);
+        entry(begin[2], end[2], slot[2], other[2]);
+        value(slot[1], other[1], weight[1], far[1]);
     }
+
+    // On to the next turn.
     __device__ void advance() {
-        neuron[0] = neuron[1];
-        neuron[1] = neuron[2];
-        neuron[2] = later_neuron;
-        begin[0] = begin[1];
-        end[0] = end[1];
-        begin[1] = later_begin;
-        end[1] = later_end;
-        slot = later_slot;
-        other = later_other;
+        for (int i = 0; i < 4; ++i) neuron[i] = neuron[i + 1];
+        for (int i = 0; i < 3; ++i) begin[i] = begin[i + 1], end[i] = end[i + 1];
+        for (int i = 0; i < 2; ++i) slot[i] = slot[i + 1], other[i] = other[i + 1];
+        weight[0] = weight[1];
+        far[0] = far[1];
+    }
+};
+
+// What a neuron does with its sum; loaded a turn ahead as well.
+template <typename T>
+struct Neuron {
+    int code, kind;
+    T parameter, tau;
+
+    __device__ void load(int r, const signed char* activation, const signed char* aggregation, const T* parameters,
+                         const T* time_constant, int leaks) {
+        code = r < 0 ? IDENTITY : activation[r];
+        kind = r < 0 ? SUM : aggregation[r];
+        parameter = r < 0 ? T(0) : parameters[r];
+        tau = r < 0 || !leaks ? T(1) : time_constant[r];
     }
 };
 
@@ -95,7 +107,7 @@ struct Walk {
 template <int COLUMNS, typename T>
 __device__ T over_columns(T value) {
 #pragma unroll
-    for (int far = COLUMNS / 2; far > 0; far /= 2) value += __shfl_xor_sync(ALL, value, far);
+    for (int apart = COLUMNS / 2; apart > 0; apart /= 2) value += __shfl_xor_sync(ALL, value, apart);
     return value;
 }
 
@@ -111,25 +123,22 @@ __global__ void __launch_bounds__(THREADS, 1) forward_slices(
     const Rows rows = {start, length, other, slot, delayed ? delay : nullptr, n};
     const int column = blockIdx.x * COLUMNS + threadIdx.x % COLUMNS;
     const bool inside = column < ld;
-    Walk<COLUMNS, -1> walk(rows, turns, n_turns);
+    Walk<T, COLUMNS, -1> walk(rows, weight, turns, n_turns);
+    Neuron<T> own, later;
+    own.load(walk.neuron[0], activation, aggregation, parameter, time_constant, leaks);
+    T shift = walk.neuron[0] < 0 ? T(0) : bias[walk.neuron[0]];
     for (int t = 0; t < steps; ++t) {
         const long long base = (long long)(history + t) * n;
         const T* here = acts + base * ld + column;
         for (int turn = 0; turn < n_turns; ++turn) {
             walk.ahead();
-            const int r = walk.neuron[0];
-            const bool computes = r >= 0;
-            const T shift = computes ? bias[r] : T(0);
-            const int code = computes ? activation[r] : 0, kind = computes ? aggregation[r] : 0;
-            const T a = computes ? parameter[r] : T(0);
-            const T tau = leaks && computes ? time_constant[r] : T(1);
-            T sum = T(0);
-            int s = walk.slot, o = walk.other;
+            const int r = walk.neuron[0], follower = walk.neuron[1];
+            later.load(follower, activation, aggregation, parameter, time_constant, leaks);
+            const T later_shift = follower < 0 ? T(0) : bias[follower];
+            T sum = T(0), w = walk.weight[0];
+            int far = walk.far[0];
             const long long end = walk.end[0];
             for (long long k = walk.begin[0]; __any_sync(ALL, k < end); k += CHUNK) {
-                const T w = s >= 0 ? weight[s] : T(0);
-                const int far = walk.far(s, o);
-                walk.entry(k + CHUNK, end, s, o);
                 T x[CHUNK];
 #pragma unroll
                 for (int j = 0; j < CHUNK; ++j) {
@@ -138,21 +147,28 @@ __global__ void __launch_bounds__(THREADS, 1) forward_slices(
                 }
 #pragma unroll
                 for (int j = 0; j < CHUNK; ++j) sum += __shfl_sync(ALL, w, j, COLUMNS) * x[j];
+                if (__any_sync(ALL, k + CHUNK < end)) {
+                    int s, o;
+                    walk.entry(k + CHUNK, end, s, o);
+                    walk.value(s, o, w, far);
+                }
             }
-            if (computes && inside) {
+            if (r >= 0 && inside) {
                 const long long at = (base + r) * ld + column;
                 const int fan_in = (int)(end - walk.begin[0]);
-                T v = (kind == MEAN ? sum / T(fan_in > 0 ? fan_in : 1) : sum) + shift;
-                if (tau != T(1)) {
-                    const T rate = T(1) / tau;
+                T v = (own.kind == MEAN ? sum / T(fan_in > 0 ? fan_in : 1) : sum) + shift;
+                if (own.tau != T(1)) {
+                    const T rate = T(1) / own.tau;
                     v = rate * v + (T(1) - rate) * z[at - (long long)n * ld];
                 }
                 const bool real = column < batch;
                 if (keep_z) z[at] = real ? v : T(0);
-                acts[at] = real ? activate(code, a, v) : T(0);
+                acts[at] = real ? activate(own.code, own.parameter, v) : T(0);
             }
             __syncthreads();
             walk.advance();
+            own = later;
+            shift = later_shift;
         }
     }
 }
@@ -177,7 +193,11 @@ __global__ void __launch_bounds__(THREADS, 1) backward_slices(
     const int lane = threadIdx.x % COLUMNS, column = blockIdx.x * COLUMNS + lane;
     const bool inside = column < ld;
     T* sums = partial + blockIdx.x * (places + n);
-    Walk<COLUMNS, 1> walk(rows, turns, n_turns);
+    Walk<T, COLUMNS, 1> walk(rows, weight, turns, n_turns);
+    Neuron<T> neuron, later;
+    neuron.load(walk.neuron[0], activation, aggregation, parameter, time_constant, leaks);
+    int of_output = walk.neuron[0] < 0 ? -1 : output[walk.neuron[0]];
+    int terms = walk.neuron[0] < 0 ? 1 : fan_in[walk.neuron[0]];
     for (int back = 0; back < steps + before; ++back) {
         const int t = steps - 1 - back;
         const long long base = (long long)(history + t) * n, first = (long long)(first_delta + t) * n;
@@ -185,25 +205,20 @@ __global__ void __launch_bounds__(THREADS, 1) backward_slices(
         const long long none = t < 0 ? -(long long)t * n : 0;  // rows of steps before the first have no delta
         for (int turn = 0; turn < n_turns; ++turn) {
             walk.ahead();
-            const int r = walk.neuron[0];
-            const bool exists = r >= 0, computes = exists && t >= 0 && turn < n_turns - input_turns;
+            const int r = walk.neuron[0], follower = walk.neuron[1];
+            later.load(follower, activation, aggregation, parameter, time_constant, leaks);
+            const int later_output = follower < 0 ? -1 : output[follower];
+            const int later_terms = follower < 0 ? 1 : fan_in[follower];
+            const bool computes = r >= 0 && t >= 0 && turn < n_turns - input_turns;
             const long long at = (base + r) * ld + column;
-            const T y = exists && inside ? acts[at] : T(0);
+            const T y = r >= 0 && inside ? acts[at] : T(0);
             const T potential = has_z && computes && inside ? z[at] : T(0);
-            const int code = computes ? activation[r] : 0;
-            const bool mean = computes && aggregation[r] == MEAN;
-            const T a = computes ? parameter[r] : T(0);
-            const T tau = leaks && computes ? time_constant[r] : T(1);
-            const int terms = mean ? fan_in[r] : 1;
-            const int of_output = computes ? output[r] : -1;
-            const T given = of_output >= 0 && inside ? gradient[((long long)t * n_outputs + of_output) * ld + column] : T(0);
-            T own = T(0);
-            int s = walk.slot, o = walk.other;
+            const bool given = computes && of_output >= 0 && inside;
+            const T from_loss = given ? gradient[((long long)t * n_outputs + of_output) * ld + column] : T(0);
+            T own = T(0), w = walk.weight[0];
+            int far = walk.far[0];
             const long long end = walk.end[0];
             for (long long k = walk.begin[0]; __any_sync(ALL, k < end); k += CHUNK) {
-                const T w = s >= 0 ? weight[s] : T(0);
-                const int far = walk.far(s, o);
-                walk.entry(k + CHUNK, end, s, o);
                 T product[CHUNK];
 #pragma unroll
                 for (int j = 0; j < CHUNK; ++j) {
@@ -227,24 +242,30 @@ __global__ void __launch_bounds__(THREADS, 1) backward_slices(
                     }
                 }
 #pragma unroll
-                for (int far = CHUNK; far < COLUMNS; far *= 2) product[0] += __shfl_xor_sync(ALL, product[0], far);
+                for (int apart = CHUNK; apart < COLUMNS; apart *= 2)
+                    product[0] += __shfl_xor_sync(ALL, product[0], apart);
                 if (lane < CHUNK && k + lane < end) {
                     const long long place = k + lane;
                     sums[place] = back == 0 ? product[0] : sums[place] + product[0];
                 }
+                if (__any_sync(ALL, k + CHUNK < end)) {
+                    int s, o;
+                    walk.entry(k + CHUNK, end, s, o);
+                    walk.value(s, o, w, far);
+                }
             }
-            if (t >= 0) {
-                own += given;
-                if (code != IDENTITY) own *= slope(code, a, y, potential);
+            if (t >= 0 && turn < n_turns - input_turns) {
+                own += from_loss;
+                if (neuron.code != IDENTITY) own *= slope(neuron.code, neuron.parameter, y, potential);
                 // A mean's delta is kept divided by its fan-in, as its sources need it.
-                const T scale = T(1) / T(terms > 0 ? terms : 1);
-                if (tau != T(1) && inside) {
-                    const T rate = T(1) / tau;
+                const T scale = neuron.kind == MEAN && terms > 0 ? T(1) / T(terms) : T(1);
+                if (computes && neuron.tau != T(1) && inside) {
+                    const T rate = T(1) / neuron.tau;
                     own = rate * own + (T(1) - rate) / scale * delta[(first + n + r) * ld + column];
                 }
                 own = column < batch ? own : T(0);
                 const T total = over_columns<COLUMNS>(own);
-                if (computes && inside) delta[(first + r) * ld + column] = mean ? own * scale : own;
+                if (computes && inside) delta[(first + r) * ld + column] = own * scale;
                 if (computes && lane == 0) {
                     const long long place = places + r;
                     sums[place] = back == 0 ? total : sums[place] + total;
@@ -252,6 +273,9 @@ __global__ void __launch_bounds__(THREADS, 1) backward_slices(
             }
             __syncthreads();
             walk.advance();
+            neuron = later;
+            of_output = later_output;
+            terms = later_terms;
         }
     }
 }
