@@ -6,7 +6,6 @@ import pytest
 import neurograph as ng
 from neurograph.backends import State, reference
 from neurograph.backends.gpu import sliced
-from neurograph.backends.gpu.mirror import mirror_of
 
 
 class Arrays:
@@ -169,8 +168,7 @@ def test_after_edits(cupy):
     rng = np.random.default_rng(0)
     for _ in range(3):
         check(cupy, net, 4)
-        some = net.connections[rng.choice(net.n_connections, 20, replace=False)]
-        net.remove_connections(some)
+        net.prune(net.connections[rng.choice(net.n_connections, 20, replace=False)])
         net.grow(net.inputs, net.neurons[10:40], 60)
 
 
@@ -219,10 +217,9 @@ def test_same_bits_in_any_order_of_threads(cupy, emulated):
 def test_free_slots_have_no_gradient(cupy):
     """What stands behind a row's end is not touched."""
     net = mixed(delays=False)
-    net.remove_connections(net.connections[::3])
+    net.prune(net.connections[::3])
     X, gradient = samples(net, 4)
     run = Arrays(cupy, net, X, 8).forward()
-    mirror_of(net.graph).connections.write("grad").fill(0)
     run.backward(gradient)
     net.graph.check()
     assert np.count_nonzero(net.graph.connections["grad"]) > 0
