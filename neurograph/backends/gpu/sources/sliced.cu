@@ -136,8 +136,9 @@ __global__ void __launch_bounds__(THREADS, 1) forward_slices(
             later.load(follower, activation, aggregation, parameter, time_constant, leaks);
             const T later_shift = follower < 0 ? T(0) : bias[follower];
             T sum = T(0), w = walk.weight[0];
-            int far = walk.far[0];
+            int far = walk.far[0], s, o;
             const long long end = walk.end[0];
+            walk.entry(walk.begin[0] + CHUNK, end, s, o);
             for (long long k = walk.begin[0]; __any_sync(ALL, k < end); k += CHUNK) {
                 T x[CHUNK];
 #pragma unroll
@@ -145,13 +146,14 @@ __global__ void __launch_bounds__(THREADS, 1) forward_slices(
                     const int row = __shfl_sync(ALL, far, j, COLUMNS);
                     x[j] = inside && k + j < end ? here[(long long)row * ld] : T(0);
                 }
+                T w_next = T(0);
+                if (__any_sync(ALL, k + CHUNK < end)) {
+                    walk.value(s, o, w_next, far);
+                    walk.entry(k + 2 * CHUNK, end, s, o);
+                }
 #pragma unroll
                 for (int j = 0; j < CHUNK; ++j) sum += __shfl_sync(ALL, w, j, COLUMNS) * x[j];
-                if (__any_sync(ALL, k + CHUNK < end)) {
-                    int s, o;
-                    walk.entry(k + CHUNK, end, s, o);
-                    walk.value(s, o, w, far);
-                }
+                w = w_next;
             }
             if (r >= 0 && inside) {
                 const long long at = (base + r) * ld + column;
@@ -216,14 +218,20 @@ __global__ void __launch_bounds__(THREADS, 1) backward_slices(
             const bool given = computes && of_output >= 0 && inside;
             const T from_loss = given ? gradient[((long long)t * n_outputs + of_output) * ld + column] : T(0);
             T own = T(0), w = walk.weight[0];
-            int far = walk.far[0];
+            int far = walk.far[0], s, o;
             const long long end = walk.end[0];
+            walk.entry(walk.begin[0] + CHUNK, end, s, o);
             for (long long k = walk.begin[0]; __any_sync(ALL, k < end); k += CHUNK) {
                 T product[CHUNK];
 #pragma unroll
                 for (int j = 0; j < CHUNK; ++j) {
                     const int row = __shfl_sync(ALL, far, j, COLUMNS);
                     product[j] = inside && k + j < end && row >= none ? here[(long long)row * ld] : T(0);
+                }
+                T w_next = T(0);
+                if (__any_sync(ALL, k + CHUNK < end)) {
+                    walk.value(s, o, w_next, far);
+                    walk.entry(k + 2 * CHUNK, end, s, o);
                 }
 #pragma unroll
                 for (int j = 0; j < CHUNK; ++j) {
@@ -248,11 +256,7 @@ __global__ void __launch_bounds__(THREADS, 1) backward_slices(
                     const long long place = k + lane;
                     sums[place] = back == 0 ? product[0] : sums[place] + product[0];
                 }
-                if (__any_sync(ALL, k + CHUNK < end)) {
-                    int s, o;
-                    walk.entry(k + CHUNK, end, s, o);
-                    walk.value(s, o, w, far);
-                }
+                w = w_next;
             }
             if (t >= 0 && turn < n_turns - input_turns) {
                 own += from_loss;
