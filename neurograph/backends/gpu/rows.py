@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ import numpy as np
 from ...locks import ALONE
 from ...plan import MEAN, Plan
 from ..state import State
+from . import sliced
+from .graphs import Buffers, replays_of
 from .mirror import Rows, mirror_of
 from .module import Family
 
@@ -224,13 +227,13 @@ class Pass:
         self._dtype = plan.graph.dtype
         self.steps, self.history, self.ld = steps, plan.history, width(batch)
         self._shapes = _shapes_of(plan, batch, steps)
-        self._buffers: dict[str, Any] = {}
+        self._buffers = Buffers()
         if isinstance(reuse, Pass) and reuse._dtype == self._dtype:
             if reuse._shapes is self._shapes:
                 self._buffers = reuse._buffers
             else:
                 same = {name: a for name, a in reuse._buffers.items() if a.shape == self._shapes.get(name)}
-                self._buffers = same
+                self._buffers.update(same)
         self._divisor: np.ndarray | None = None
         self.differentiated = False
 
@@ -245,6 +248,10 @@ class Pass:
         if name not in self._buffers or self._buffers[name].size < count:
             self._buffers[name] = cupy.empty((count,), dtype)
         return self._buffers[name]
+
+    def replay(self, name: str, flags: tuple[bool, ...], launch: Callable[[], None]) -> None:
+        """Launch what runs on the arrays of this pass, as one CUDA graph where it has been launched before."""
+        replays_of(self._plan)[name].run((self._batch, self.steps, flags), self._buffers, launch)
 
     @property
     def nbytes(self) -> int:
@@ -346,7 +353,7 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
     with ALONE:
         run = Pass(plan, len(X), X.shape[1], reuse)
         _begin(plan, run, X, state)
-        _forward(plan, run, keep)
+        run.replay("forward", (keep,), lambda: _forward(plan, run, keep))
     return run
 
 
@@ -369,11 +376,19 @@ def _begin(plan: Plan, run: Pass, X: Any, state: State | None) -> None:
 
 
 def _forward(plan: Plan, run: Pass, keep: bool) -> None:
+    keep_z = plan.leaks or (keep and plan.needs_preactivation)
+    acts = run.buffer("acts")
+    z = run.buffer("z") if keep_z else acts
+    if sliced.pays(plan, run._batch):
+        sliced.forward(plan, acts, z, keep_z, run._batch, run.steps)
+    else:
+        _forward_rows(plan, run, acts, z, keep_z)
+
+
+def _forward_rows(plan: Plan, run: Pass, acts: Any, z: Any, keep_z: bool) -> None:
     layout, graph, mirror, dtype = layout_of(plan), plan.graph, mirror_of(plan.graph), run._dtype
     neurons, rows = mirror.neurons, mirror.incoming
-    weight, acts = mirror.connections.read("weight"), run.buffer("acts")
-    keep_z = plan.leaks or (keep and plan.needs_preactivation)
-    z = run.buffer("z") if keep_z else acts
+    weight = mirror.connections.read("weight")
     bias, parameter = neurons.read("bias"), neurons.read("activation_parameter")
     activation, aggregation = neurons.read("activation"), neurons.read("aggregation")
     time_constant = neurons.read("time_constant") if plan.leaks else bias
@@ -453,12 +468,23 @@ def backward(
         if plan.has_mean:
             fan_in = np.maximum(plan.graph.incoming.length[:n], 1)
             run._divisor = np.where(plan.graph.neurons.read("aggregation") == MEAN, fan_in, 1).astype(run._dtype)
-        _backward(plan, run, add, constant_state)
+        run.replay("backward", (add, constant_state), lambda: _backward(plan, run, add, constant_state))
         run.differentiated = True
         return (delta[: history * n].copy(), special[: history * n_special].copy()) if history else None
 
 
 def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
+    if sliced.pays(plan, run._batch) and sliced.has_room(plan, run._batch, run.steps):
+        z = run.buffer("z") if plan.needs_preactivation or plan.leaks else None
+        sliced.backward(
+            plan, run.buffer("acts"), z, run.buffer("by_output"), layout_of(plan).output_columns, run.buffer("delta"),
+            run._batch, run.steps, 0, add, constant_state,
+        )  # fmt: skip
+    else:
+        _backward_rows(plan, run, add, constant_state)
+
+
+def _backward_rows(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
     layout, graph, mirror, dtype = layout_of(plan), plan.graph, mirror_of(plan.graph), run._dtype
     neurons, rows = mirror.neurons, mirror.outgoing
     weight, grad = mirror.connections.read("weight"), mirror.connections.write("grad")

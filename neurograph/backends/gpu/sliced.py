@@ -11,6 +11,7 @@ The kernels read where rows begin and end from the device, so an edit of connect
 from __future__ import annotations
 
 import math
+import weakref
 from typing import Any
 
 import cupy
@@ -42,7 +43,7 @@ class Slices:
     """Which neuron each group of threads computes in which turn, on the device; and the sums of the slices."""
 
     def __init__(self, plan: Plan):
-        self._plan = plan
+        self._plan = weakref.proxy(plan)  # which keeps this
         widths = np.diff(plan.offsets)
         # A generation wider than that takes several turns; most need one.
         self.width = max(1, math.ceil(np.quantile(widths, 0.9))) if len(widths) else 1
