@@ -145,13 +145,14 @@ class Replay:
         stream, pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
         graph, error, seen = None, None, known.seen
         with cupy.cuda.using_allocator(pool.malloc), stream:
-            stream.begin_capture()
             try:
+                stream.begin_capture()
                 seen = watched(launch)
             except Exception as caught:
                 error = caught
             try:
-                graph = stream.end_capture()  # whatever happened: the stream must not go on recording
+                if stream.is_capturing():  # whatever happened: the stream must not go on recording
+                    graph = stream.end_capture()
             except Exception as caught:
                 error = error or caught
         if error is None:
