@@ -79,7 +79,7 @@ def test_edits_in_between(gpu, plainly, way):
     def edit(net, step):
         if step % 3 == 2:
             gone = net.connections[step : step + 4]
-            source, target = gone.source_ids[:2], gone.target_ids[:2]
+            source, target = gone.source[:2], gone.target[:2]
             net.prune(gone)
             net.add_connections(source, target, weight=0.1 * step)
 
