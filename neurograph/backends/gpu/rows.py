@@ -43,10 +43,10 @@ LAST_GRID = 65535  # blocks along y and z
 
 
 class Work(NamedTuple):
-    """Neurons that run together: ``first`` to ``first + count`` of an order, and the chunks of their long rows."""
+    """Neurons that run together: ``first`` to ``first + size`` of an order, and the chunks of their long rows."""
 
     first: int
-    count: int
+    size: int
     longest: int = NOT_CUT
     first_chunk: int = 0
     chunks: int = 0
@@ -417,12 +417,12 @@ def _forward_rows(plan: Plan, run: Pass, acts: Any, z: Any, keep_z: bool) -> Non
         for g, of_generation in enumerate(launches):
             for grid, which in of_generation:
                 kernel(grid, (THREADS,), which + of_step)
-            if special is not None and (work := layout.special_targets.works[g]).count:
+            if special is not None and (work := layout.special_targets.works[g]).size:
                 special(
-                    _blocks(work.count * run.ld),
+                    _blocks(work.size * run.ld),
                     (256,),
                     (
-                        layout.special_targets.slots, np.int32(work.first), np.int32(work.count), layout.special,
+                        layout.special_targets.slots, np.int32(work.first), np.int32(work.size), layout.special,
                         np.int32(plan.n_special), rows.start, rows.length, ends, rows.slot, weight, *functions,
                         run.buffer("kept"), np.int32(t), base, *shape,
                     ),
@@ -434,7 +434,7 @@ def _launches(order: Order, rows_a_block: int, others: tuple[int, ...] = ()) -> 
     tables = np.int32(CHUNK), order.chunk_row, order.chunk_begin, order.first_chunk
     for work in order.works:
         of_generation = []
-        for first, count, cut in ((work.first_chunk, work.chunks, 1), (work.first, work.count, 0)):
+        for first, count, cut in ((work.first_chunk, work.chunks, 1), (work.first, work.size, 0)):
             if count:
                 which = order.slots, np.int32(first), np.int32(count), np.int32(cut), np.int32(work.longest), *tables
                 of_generation.append(((-(-count // rows_a_block), *others), which))
@@ -540,12 +540,12 @@ def _backward_rows(plan: Plan, run: Pass, add: bool, constant_state: bool) -> No
             if spread is not None:
                 order, number = orders[g]
                 work = order.works[number]
-                if work.count:
+                if work.size:
                     spread(
-                        (-(-work.count // WARPS),),
+                        (-(-work.size // WARPS),),
                         (THREADS,),
                         (
-                            order.slots, np.int32(work.first), np.int32(work.count), np.int32(constant), layout.special,
+                            order.slots, np.int32(work.first), np.int32(work.size), np.int32(constant), layout.special,
                             np.int32(plan.n_special), *adjacency, aggregation, acts, run.buffer("kept"), special,
                             by_special, np.int32(t), np.int32(run.steps), before, np.int32(n), *shape,
                         ),
