@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import neurograph as ng
-from neurograph.backends.gpu import graphs, sliced
+from neurograph.backends import get_backend
+from neurograph.backends.gpu import graphs, sliced, step
+from neurograph.functions import losses
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ def test_edits_in_between(gpu, plainly, way):
     net = network(gpu)
     assert_same(train(net, 18, edit), plainly(lambda: train(network(gpu), 18, edit)))
     forward = replay(net, "forward")
-    assert forward.recorded == 2 and forward.confirmed == 10 and forward.replayed == 6
+    assert (forward.recorded, forward.confirmed, forward.replayed) == (2, 9, 6)
 
 
 def test_rows_that_move(gpu, plainly, way):
@@ -226,3 +228,57 @@ def test_launches_saved(gpu, emulated, way):
     ((X, Y),) = batches(net, 1)
     net.backward(X, Y)
     assert emulated.counters.graph_launches == 2
+
+
+TARGETS = {
+    "mse": lambda rng, shape: rng.normal(size=shape).astype(np.float32),
+    "mae": lambda rng, shape: rng.normal(size=shape),
+    "huber": lambda rng, shape: rng.normal(size=shape),
+    "binary_cross_entropy": lambda rng, shape: rng.random(shape),
+    "cross_entropy": lambda rng, shape: rng.integers(0, shape[1], shape[0]),
+}
+
+
+@pytest.mark.parametrize("loss", TARGETS)
+def test_step_in_one_graph(cupy, gpu, emulated, loss, way):
+    """Forward, loss and backward as one launch: the bits of three calls."""
+    backend, rng = get_backend(gpu), np.random.default_rng(1)
+    net, other = network(gpu), network(gpu)
+    plan, function, run = net.plan, losses.get(loss), None
+    for turn in range(4):
+        X = rng.normal(size=(10, 1, 6)).astype(np.float32)
+        Y = TARGETS[loss](rng, (10, 3))
+        emulated.counters.reset()
+        value, run, outputs = step.differentiate(plan, cupy.asarray(X) if turn == 2 else X, function, Y, run)
+        assert emulated.counters.graph_launches == (turn > 0)
+        again = backend.forward(other.plan, X)
+        expected, gradient = backend.LOSSES[function](again.device_outputs[:, 0], Y)
+        backend.backward(other.plan, again, gradient[:, None])
+        assert value == expected
+        assert outputs.get().tobytes() == again.outputs[:, 0].tobytes()
+        for a, b in zip(everything(net), everything(other), strict=True):
+            assert a.tobytes() == b.tobytes()
+        for each in (net, other):
+            ng.optim.SGD(lr=0.1).step(each)
+
+
+def test_step_leaves_to_others(cupy, gpu):
+    """What the definition of the loss has to judge, convert or refuse, and what runs in steps of time."""
+    net = network(gpu)
+    X, labels = np.zeros((4, 1, 6), np.float32), np.array([0, 1, 2, 0])
+    for Y in (labels - 1, labels + 1, labels.astype(np.int32), labels[:3], labels.tolist(), np.full((4, 3), 2.0)):
+        assert step.differentiate(net.plan, X, losses.cross_entropy, Y, None) is None
+    for Y in (np.full((4, 3), np.nan), np.zeros((4, 2)), np.zeros((4, 3), complex), np.full((4, 3), np.inf)):
+        assert step.differentiate(net.plan, X, losses.mse, Y, None) is None
+    assert step.differentiate(net.plan, X, lambda outputs, Y: (0.0, outputs), labels, None) is None
+    assert not net.connections.grad.any()
+    net.connect(net.groups["hidden 2"], net.groups["hidden 1"], 0.3, delay=1)
+    assert step.differentiate(net.plan, X, losses.cross_entropy, labels, None) is None
+
+
+def test_step_that_diverges(gpu):
+    """The loss that the definition gives."""
+    net = network(gpu)
+    net.connections.weight = np.float32(3e38)
+    done = step.differentiate(net.plan, np.ones((4, 1, 6), np.float32), losses.mse, np.zeros((4, 3)), None)
+    assert not np.isfinite(done[0])

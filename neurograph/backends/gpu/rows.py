@@ -266,7 +266,11 @@ class Pass:
     @property
     def device_outputs(self) -> Any:
         """The same, on the device."""
-        return self.read("acts", layout_of(self._plan).output_slots, self.history, self.steps)
+        return self.read_outputs(cupy.empty((self._batch, self.steps, len(self._plan.outputs)), self._dtype))
+
+    def read_outputs(self, into: Any) -> Any:
+        """The same, in an array of the caller's."""
+        return self.read("acts", layout_of(self._plan).output_slots, self.history, self.steps, into)
 
     def activations(self, slots: np.ndarray, first: int = 0) -> np.ndarray:
         """(batch, steps - first, len(slots)); a negative ``first`` begins in the state."""
@@ -296,10 +300,10 @@ class Pass:
     def _fetch(self, name: str, slots: np.ndarray, first: int, steps: int) -> np.ndarray:
         return cupy.asnumpy(self.read(name, cupy.asarray(np.ascontiguousarray(slots, np.int32)), first, steps))
 
-    def read(self, name: str, slots: Any, first: int, steps: int) -> Any:
+    def read(self, name: str, slots: Any, first: int, steps: int, into: Any = None) -> Any:
         """Some rows of ``steps`` steps from the ``first`` one in the buffer, as (batch, steps, len(slots))."""
         n = self._plan.n_special if name == "delta_special" else self._n
-        array = cupy.empty((self._batch, steps, len(slots)), self._dtype)
+        array = cupy.empty((self._batch, steps, len(slots)), self._dtype) if into is None else into
         if array.size:
             FROM_ROWS(self._dtype)(
                 _tiles(len(slots), self._batch, steps),
@@ -352,12 +356,12 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
         X = np.asarray(X)
     with ALONE:
         run = Pass(plan, len(X), X.shape[1], reuse)
-        _begin(plan, run, X, state)
-        run.replay("forward", (keep,), lambda: _forward(plan, run, keep))
+        begin(plan, run, X, state)
+        run.replay("forward", (keep,), lambda: launch_forward(plan, run, keep))
     return run
 
 
-def _begin(plan: Plan, run: Pass, X: Any, state: State | None) -> None:
+def begin(plan: Plan, run: Pass, X: Any, state: State | None = None) -> None:
     """Fill the rows of the inputs and of the state."""
     layout, n = layout_of(plan), run._n
     acts = run.buffer("acts")
@@ -375,7 +379,8 @@ def _begin(plan: Plan, run: Pass, X: Any, state: State | None) -> None:
     run.write("acts", layout.input_slots, X, run.history, n)
 
 
-def _forward(plan: Plan, run: Pass, keep: bool) -> None:
+def launch_forward(plan: Plan, run: Pass, keep: bool) -> None:
+    """Compute all rows that are not there yet."""
     keep_z = plan.leaks or (keep and plan.needs_preactivation)
     acts = run.buffer("acts")
     z = run.buffer("z") if keep_z else acts
@@ -457,7 +462,6 @@ def backward(
     with ALONE:
         history, n, n_special = run.history, run._n, plan.n_special
         delta, special = run.buffer("delta"), run.buffer("delta_special")
-        run.write("by_output", layout_of(plan).output_numbers, gradient, 0, len(plan.outputs))
         if history:
             ends, special_ends = delta[run.steps * n :], special[run.steps * n_special :]
             if later is None:
@@ -465,12 +469,24 @@ def backward(
                 special_ends.fill(0)
             else:
                 ends[:], special_ends[:] = later
-        if plan.has_mean:
-            fan_in = np.maximum(plan.graph.incoming.length[:n], 1)
-            run._divisor = np.where(plan.graph.neurons.read("aggregation") == MEAN, fan_in, 1).astype(run._dtype)
+        run.write("by_output", layout_of(plan).output_numbers, gradient, 0, len(plan.outputs))
         run.replay("backward", (add, constant_state), lambda: _backward(plan, run, add, constant_state))
-        run.differentiated = True
+        finish(plan, run)
         return (delta[: history * n].copy(), special[: history * n_special].copy()) if history else None
+
+
+def launch_backward(plan: Plan, run: Pass, gradient: Any) -> None:
+    """Go back from ``gradient`` (batch, 1, n_outputs), an array of the device, where nothing comes later."""
+    run.write("by_output", layout_of(plan).output_numbers, gradient, 0, len(plan.outputs))
+    _backward(plan, run, False, False)
+
+
+def finish(plan: Plan, run: Pass) -> None:
+    """Remember what is to be known of a pass that has gone back."""
+    if plan.has_mean:
+        fan_in = np.maximum(plan.graph.incoming.length[: run._n], 1)
+        run._divisor = np.where(plan.graph.neurons.read("aggregation") == MEAN, fan_in, 1).astype(run._dtype)
+    run.differentiated = True
 
 
 def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:

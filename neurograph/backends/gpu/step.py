@@ -37,9 +37,9 @@ def differentiate(plan: Plan, X: Any, loss: Any, Y: Any, reuse: Any) -> tuple[fl
         return None
     with ALONE:
         run = rows.Pass(plan, batch, 1, reuse)
-        given, wanted = _put(run, "X", X, run.dtype), _put(run, "Y", targets, targets.dtype)
-        outputs = _room(run, "outputs", (batch, 1, columns), run.dtype)
-        gradient = _room(run, "gradient", (batch, 1, columns), run.dtype)
+        given, wanted = _put(run, "X", X, plan.graph.dtype), _put(run, "Y", targets, targets.dtype)
+        outputs = _room(run, "outputs", (batch, 1, columns), plan.graph.dtype)
+        gradient = _room(run, "gradient", (batch, 1, columns), plan.graph.dtype)
         value = _room(run, "loss", (1,), np.float64)
         partials = _room(run, "partial losses", (n_partials(loss, (batch, columns)),), np.float64)
 
