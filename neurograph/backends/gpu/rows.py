@@ -12,10 +12,11 @@ import numpy as np
 from ...locks import ALONE
 from ...plan import MEAN, Plan
 from ..state import State
-from . import sliced
+from . import sliced, staged
 from .graphs import Buffers, replays_of
-from .mirror import Rows, mirror_of
+from .mirror import Mirror, Rows, mirror_of
 from .module import Family
+from .staging import INPUTS, Part, staging_of
 
 __all__ = ["Pass", "backward", "footprint", "forward", "prepare", "stream"]
 
@@ -71,6 +72,7 @@ class Order:
         self.partials = 0  # rows for the sums of chunks that one generation needs
         self.works: list[Work] = []
         self.chunk_row = self.chunk_begin = self.first_chunk = self.slots
+        self._chunk_position = np.zeros(0, np.int64)
         self._limits = LONG, CHUNK
 
     @property
@@ -90,6 +92,7 @@ class Order:
         if lengths.max(initial=0) <= LONG:
             return
         rows: list[np.ndarray] = []
+        positions: list[np.ndarray] = []
         begins: list[np.ndarray] = []
         first_chunk = np.zeros(len(length), np.int32)
         done = 0
@@ -104,6 +107,7 @@ class Order:
             chunks = int(counts.sum())
             first_chunk[self.host[first + long]] = firsts
             rows.append(np.repeat(self.host[first + long], counts))
+            positions.append(np.repeat(first + long, counts))
             begins.append((np.arange(chunks) - np.repeat(firsts, counts)) * CHUNK)
             self.works[g] = Work(first, count, limit, done, chunks)
             self.partials, done = max(self.partials, chunks), done + chunks
@@ -111,6 +115,16 @@ class Order:
             self.chunk_row = cupy.asarray(np.concatenate(rows).astype(np.int32))
             self.chunk_begin = cupy.asarray(np.concatenate(begins).astype(np.int32))
             self.first_chunk = cupy.asarray(first_chunk)
+            self._chunk_position = np.concatenate(positions)
+
+    def leading(self, work: Work, count: int) -> Work:
+        """The first ``count`` neurons of a generation alone."""
+        of_work = self._chunk_position[work.first_chunk : work.first_chunk + work.chunks]
+        return work._replace(count=count, chunks=int(np.searchsorted(of_work, work.first + count)))
+
+    def generation(self, g: int) -> np.ndarray:
+        """Slots of a generation."""
+        return self.host[self.bounds[g] : self.bounds[g + 1]]
 
 
 class Layout:
@@ -413,7 +427,11 @@ def _forward_rows(plan: Plan, run: Pass, acts: Any, z: Any, keep_z: bool) -> Non
     flags = np.int32(plan.leaks), acts, z, np.int32(keep_z)
     functions = bias, activation, parameter, aggregation, time_constant, *flags
     common = rows.start, rows.length, ends, rows.slot, ordered, np.int32(by_slot), *functions, partial
-    launches = list(_launches(targets, WARPS, (min(pieces, LAST_GRID),)))
+    staging = staging_of(plan, mirror)
+    parts = [staging.forward(mirror, g, targets.generation(g), run.ld, dtype) for g in range(len(targets.works))]
+    staged_weights = [part and part.buckets.weights(weight) for part in parts]
+    columns = bias, parameter, activation, aggregation, rows.length
+    launches = list(_launches(targets, WARPS, parts, (min(pieces, LAST_GRID),)))
     kernel, special = FORWARD(dtype, lanes), AGGREGATE_SPECIAL(dtype) if plan.n_special else None
     layout.special_targets.cut(graph.incoming.length, graph.edits)
     for t in range(run.steps):
@@ -422,6 +440,10 @@ def _forward_rows(plan: Plan, run: Pass, acts: Any, z: Any, keep_z: bool) -> Non
         for g, of_generation in enumerate(launches):
             for grid, which in of_generation:
                 kernel(grid, (THREADS,), which + of_step)
+            if (part := parts[g]) is not None:
+                own = slice(int(base), int(base) + run._n)
+                own_z = z[own] if keep_z else None
+                staged.forward(part.buckets, staged_weights[g], acts[own], run._batch, own_z, columns)
             if special is not None and (work := layout.special_targets.works[g]).size:
                 special(
                     _blocks(work.size * run.ld),
@@ -434,10 +456,14 @@ def _forward_rows(plan: Plan, run: Pass, acts: Any, z: Any, keep_z: bool) -> Non
                 )  # fmt: skip
 
 
-def _launches(order: Order, rows_a_block: int, others: tuple[int, ...] = ()) -> Any:
-    """For each generation the grids, and the first arguments, of the chunks of long rows and of the rows."""
+def _launches(order: Order, rows_a_block: int, parts: list[Part | None], others: tuple[int, ...] = ()) -> Any:
+    """For each generation the grids, and the first arguments, of the chunks of long rows and of the rows.
+
+    Without the rows of ``parts`` that run staged.
+    """
     tables = np.int32(CHUNK), order.chunk_row, order.chunk_begin, order.first_chunk
-    for work in order.works:
+    for whole, part in zip(order.works, parts, strict=True):
+        work = whole if part is None else order.leading(whole, part.long)
         of_generation = []
         for first, count, cut in ((work.first_chunk, work.chunks, 1), (work.first, work.size, 0)):
             if count:
@@ -529,7 +555,15 @@ def _backward_rows(plan: Plan, run: Pass, add: bool, constant_state: bool) -> No
     threads = (32 * warps,) if together else (THREADS,)
     shared = 2 * warps * 32 * dtype.itemsize if together else 0
     rows_a_block = 1 if together else WARPS
-    launches = [*_launches(layout.inputs, rows_a_block), *_launches(layout.sources, rows_a_block)]
+    staging = staging_of(plan, mirror)
+    numbers = range(INPUTS, len(layout.sources.works))
+    slots = [layout.inputs.generation(0), *(layout.sources.generation(g) for g in numbers[1:])]
+    parts = [staging.backward(mirror, g, s, run.ld, dtype) for g, s in zip(numbers, slots, strict=True)]
+    staged_weights = [part and part.buckets.weights(weight) for part in parts]
+    launches = [
+        *_launches(layout.inputs, rows_a_block, parts[:1]),
+        *_launches(layout.sources, rows_a_block, parts[1:]),
+    ]
     spread, n, n_outputs = SPREAD_SPECIAL(dtype) if plan.n_special else None, run._n, len(plan.outputs)
     orders = [(layout.inputs, 0), *((layout.sources, g) for g in range(len(layout.sources.works)))]
     adjacency = rows.start, rows.length, ends, rows.slot, weight, grad
@@ -570,3 +604,31 @@ def _backward_rows(plan: Plan, run: Pass, add: bool, constant_state: bool) -> No
             for grid, which in launches[g]:
                 for rest in rests[constant]:
                     kernel(grid, threads, which + rest, shared_mem=shared)
+            if (part := parts[g]) is not None:
+                _backward_staged(plan, run, mirror, part, staged_weights[g], t, bool(constant), not fresh)
+
+
+def _backward_staged(
+    plan: Plan, run: Pass, mirror: Mirror, part: Part, weights: Any, t: int, constant: bool, add: bool
+) -> None:
+    """Deltas of a step, and the gradients of the outgoing weights, of the sources that run staged."""
+    layout, n = layout_of(plan), run._n
+    own = slice(t * n, (t + 1) * n)  # without history, the same rows everywhere
+    acts, delta = run.buffer("acts")[own], run.buffer("delta")[own]
+    buckets, grad = part.buckets, mirror.connections.write("grad")
+    groups = staged.backward_shape(buckets, run.ld, acts.dtype).strips
+    dots = run.scratch("dots", groups * buckets.places, np.float32)[: groups * buckets.places]
+    scratch = dots.reshape(groups, buckets.places)
+    staged.backward(buckets, weights, delta, acts, None if constant else delta, grad, add, scratch)
+    if constant:
+        return
+    neurons = mirror.neurons
+    columns = *(neurons.read(name) for name in ("activation", "activation_parameter", "aggregation")),
+    columns += (mirror.incoming.length,)
+    outputs = len(plan.outputs)
+    by_output = run.buffer("by_output")[t * outputs : (t + 1) * outputs]
+    z = run.buffer("z")[own] if plan.needs_preactivation else None
+    staged.finish(
+        buckets, delta, layout.output_columns, by_output, acts, run._batch, z, columns, delta,
+        neurons.write("bias_grad"), add,
+    )  # fmt: skip
