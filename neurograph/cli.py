@@ -205,7 +205,8 @@ def _gpu() -> str:
     free, total = device.memory()
     major, minor = device.capability()
     room = f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB of memory free"
-    return f"{device.name()}, compute capability {major}.{minor}, {room}"
+    text = f"{device.name()}, compute capability {major}.{minor}, {room}"
+    return text if (missing := device.tensor_problem()) is None else f"{text}; no tensor cores: {missing}"
 
 
 def _cores() -> int:

@@ -175,6 +175,7 @@ class ndarray:
 
     __array_ufunc__ = None  # NumPy's operators give up and let ours refuse
     __slots__ = ("__weakref__", "_host", "_memory", "_base")
+    __module__ = "cupy"  # as CuPy has it
     __hash__ = None  # type: ignore[assignment]
 
     def __new__(
