@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ import numpy as np
 from ...locks import ALONE
 from ...plan import MEAN, Plan
 from ..state import State
-from . import staged
+from . import sliced, staged
+from .graphs import Buffers, replays_of
 from .mirror import Mirror, Rows, mirror_of
 from .module import Family
 from .staging import INPUTS, Part, staging_of
@@ -265,13 +267,13 @@ class Pass:
         self._dtype = plan.graph.dtype
         self.steps, self.history, self.ld = steps, plan.history, width(batch)
         self._shapes = _shapes_of(plan, batch, steps)
-        self._buffers: dict[str, Any] = {}
+        self._buffers = Buffers()
         if isinstance(reuse, Pass) and reuse._dtype == self._dtype:
             if reuse._shapes is self._shapes:
                 self._buffers = reuse._buffers
             else:
                 same = {name: a for name, a in reuse._buffers.items() if a.shape == self._shapes.get(name)}
-                self._buffers = same
+                self._buffers.update(same)
         self._divisor: np.ndarray | None = None
         self.differentiated = False
 
@@ -287,6 +289,10 @@ class Pass:
             self._buffers[name] = cupy.empty((count,), dtype)
         return self._buffers[name]
 
+    def replay(self, name: str, flags: tuple[bool, ...], launch: Callable[[], None]) -> None:
+        """Launch what runs on the arrays of this pass, as one CUDA graph where it has been launched before."""
+        replays_of(self._plan)[name].run((self._batch, self.steps, flags), self._buffers, launch)
+
     @property
     def nbytes(self) -> int:
         """Bytes of what the pass holds."""
@@ -300,7 +306,11 @@ class Pass:
     @property
     def device_outputs(self) -> Any:
         """The same, on the device."""
-        return self.read("acts", layout_of(self._plan).output_slots, self.history, self.steps)
+        return self.read_outputs(cupy.empty((self._batch, self.steps, len(self._plan.outputs)), self._dtype))
+
+    def read_outputs(self, into: Any) -> Any:
+        """The same, in an array of the caller's."""
+        return self.read("acts", layout_of(self._plan).output_slots, self.history, self.steps, into)
 
     def activations(self, slots: np.ndarray, first: int = 0) -> np.ndarray:
         """(batch, steps - first, len(slots)); a negative ``first`` begins in the state."""
@@ -330,10 +340,10 @@ class Pass:
     def _fetch(self, name: str, slots: np.ndarray, first: int, steps: int) -> np.ndarray:
         return cupy.asnumpy(self.read(name, cupy.asarray(np.ascontiguousarray(slots, np.int32)), first, steps))
 
-    def read(self, name: str, slots: Any, first: int, steps: int) -> Any:
+    def read(self, name: str, slots: Any, first: int, steps: int, into: Any = None) -> Any:
         """Some rows of ``steps`` steps from the ``first`` one in the buffer, as (batch, steps, len(slots))."""
         n = self._plan.n_special if name == "delta_special" else self._n
-        array = cupy.empty((self._batch, steps, len(slots)), self._dtype)
+        array = cupy.empty((self._batch, steps, len(slots)), self._dtype) if into is None else into
         if array.size:
             FROM_ROWS(self._dtype)(
                 _tiles(len(slots), self._batch, steps),
@@ -386,12 +396,12 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
         X = np.asarray(X)
     with ALONE:
         run = Pass(plan, len(X), X.shape[1], reuse)
-        _begin(plan, run, X, state)
-        _forward(plan, run, keep)
+        begin(plan, run, X, state)
+        run.replay("forward", (keep,), lambda: launch_forward(plan, run, keep))
     return run
 
 
-def _begin(plan: Plan, run: Pass, X: Any, state: State | None) -> None:
+def begin(plan: Plan, run: Pass, X: Any, state: State | None = None) -> None:
     """Fill the rows of the inputs and of the state."""
     layout, n = layout_of(plan), run._n
     acts = run.buffer("acts")
@@ -409,12 +419,21 @@ def _begin(plan: Plan, run: Pass, X: Any, state: State | None) -> None:
     run.write("acts", layout.input_slots, X, run.history, n)
 
 
-def _forward(plan: Plan, run: Pass, keep: bool) -> None:
+def launch_forward(plan: Plan, run: Pass, keep: bool) -> None:
+    """Compute all rows that are not there yet."""
+    keep_z = plan.leaks or (keep and plan.needs_preactivation)
+    acts = run.buffer("acts")
+    z = run.buffer("z") if keep_z else acts
+    if sliced.pays(plan, run._batch):
+        sliced.forward(plan, acts, z, keep_z, run._batch, run.steps)
+    else:
+        _forward_rows(plan, run, acts, z, keep_z)
+
+
+def _forward_rows(plan: Plan, run: Pass, acts: Any, z: Any, keep_z: bool) -> None:
     layout, graph, mirror, dtype = layout_of(plan), plan.graph, mirror_of(plan.graph), run._dtype
     neurons, rows = mirror.neurons, mirror.incoming
-    weight, acts = mirror.connections.read("weight"), run.buffer("acts")
-    keep_z = plan.leaks or (keep and plan.needs_preactivation)
-    z = run.buffer("z") if keep_z else acts
+    weight = mirror.connections.read("weight")
     bias, parameter = neurons.read("bias"), neurons.read("activation_parameter")
     activation, aggregation = neurons.read("activation"), neurons.read("aggregation")
     time_constant = neurons.read("time_constant") if plan.leaks else bias
@@ -478,7 +497,6 @@ def backward(
     with ALONE:
         history, n, n_special = run.history, run._n, plan.n_special
         delta, special = run.buffer("delta"), run.buffer("delta_special")
-        run.write("by_output", layout_of(plan).output_numbers, gradient, 0, len(plan.outputs))
         if history:
             ends, special_ends = delta[run.steps * n :], special[run.steps * n_special :]
             if later is None:
@@ -486,15 +504,38 @@ def backward(
                 special_ends.fill(0)
             else:
                 ends[:], special_ends[:] = later
-        if plan.has_mean:
-            fan_in = np.maximum(plan.graph.incoming.length[:n], 1)
-            run._divisor = np.where(plan.graph.neurons.read("aggregation") == MEAN, fan_in, 1).astype(run._dtype)
-        _backward(plan, run, add, constant_state)
-        run.differentiated = True
+        run.write("by_output", layout_of(plan).output_numbers, gradient, 0, len(plan.outputs))
+        run.replay("backward", (add, constant_state), lambda: _backward(plan, run, add, constant_state))
+        finish(plan, run)
         return (delta[: history * n].copy(), special[: history * n_special].copy()) if history else None
 
 
+def launch_backward(plan: Plan, run: Pass, gradient: Any) -> None:
+    """Go back from ``gradient`` (batch, 1, n_outputs), an array of the device, where nothing comes later."""
+    run.write("by_output", layout_of(plan).output_numbers, gradient, 0, len(plan.outputs))
+    _backward(plan, run, False, False)
+
+
+def finish(plan: Plan, run: Pass) -> None:
+    """Remember what is to be known of a pass that has gone back."""
+    if plan.has_mean:
+        fan_in = np.maximum(plan.graph.incoming.length[: run._n], 1)
+        run._divisor = np.where(plan.graph.neurons.read("aggregation") == MEAN, fan_in, 1).astype(run._dtype)
+    run.differentiated = True
+
+
 def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
+    if sliced.pays(plan, run._batch) and sliced.has_room(plan, run._batch, run.steps):
+        z = run.buffer("z") if plan.needs_preactivation or plan.leaks else None
+        sliced.backward(
+            plan, run.buffer("acts"), z, run.buffer("by_output"), layout_of(plan).output_columns, run.buffer("delta"),
+            run._batch, run.steps, 0, add, constant_state,
+        )  # fmt: skip
+    else:
+        _backward_rows(plan, run, add, constant_state)
+
+
+def _backward_rows(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
     layout, graph, mirror, dtype = layout_of(plan), plan.graph, mirror_of(plan.graph), run._dtype
     neurons, rows = mirror.neurons, mirror.outgoing
     weight, grad = mirror.connections.read("weight"), mirror.connections.write("grad")

@@ -4,7 +4,7 @@
 from . import driver, memory, runtime
 from .device import Device
 from .graph import Graph
-from .memory import MemoryPool
+from .memory import MemoryPool, using_allocator
 from .stream import Event, Stream, get_current_stream, get_elapsed_time
 
 
