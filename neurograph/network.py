@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from types import MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from . import backends, checks, sequences
+from .backends import host
 from .checks import require
 from .errors import (
     CycleError,
@@ -24,10 +23,10 @@ from .errors import (
 from .functions import activations, aggregations, initializers, losses
 from .graph.graph import HIDDEN, INPUT, Graph
 from .graph.sharing import Sharing, distinct
-from .graph.tables import Table
 from .graph.views import Connection, Connections, Group, Neuron, column_of
 from .locks import ALONE, alone
 from .names import Names
+from .parameters import Parameters
 from .plan import Plan, lower
 from .quantized import KIND, QuantizedNetwork
 from .samples import SparseSamples, inputs, one_step
@@ -36,40 +35,6 @@ from .schedule import Schedule
 from .sequences import State
 
 LONGEST_DELAY = 2**15 - 1
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """What an optimizer updates: one column of values with its gradients and moments, slot by slot.
-
-    Attributes
-    ----------
-    name : str
-        "weight" (over connection slots), "bias" (over neuron slots), "shared weight" or "shared bias" (one row a
-        parameter). What is shared has an entry in the first two as well, which nobody reads.
-    value, grad : ndarray, shape (n_slots,)
-        Views of the tables; slots without a tenant have gradient zero.
-    """
-
-    name: str
-    value: np.ndarray
-    grad: np.ndarray
-    _table: Table
-
-    def state(self, name: str) -> np.ndarray:
-        """An aligned column of the same table; zeros when first asked for, and for every new connection."""
-        return self._table.add_column(name, self.value.dtype)
-
-    def holding_frozen(self) -> AbstractContextManager[None]:
-        """Whatever an update rule does inside, frozen values are what they were."""
-        return self._holding() if "frozen" in self._table else nullcontext()
-
-    @contextmanager
-    def _holding(self) -> Iterator[None]:
-        frozen = np.flatnonzero(self._table["frozen"])
-        kept = self.value[frozen]
-        yield
-        self.value[frozen] = kept
 
 
 class Network:
@@ -527,9 +492,9 @@ class Network:
         else:
             checks.fraction("connections", connections)
             sharing = self.graph.weights
-            if any("frozen" in table and table["frozen"].any() for table in (sharing.tenants, sharing.table)):
+            if any("frozen" in table and table.read("frozen").any() for table in (sharing.tenants, sharing.table)):
                 return None
-            if smallest and (sharing.n_tied or np.isnan(sharing.tenants["weight"]).any()):
+            if smallest and (sharing.n_tied or np.isnan(sharing.tenants.read("weight")).any()):
                 return None
             doomed = float(connections)
         rng = rng or self.rng
@@ -974,8 +939,8 @@ class Network:
             self._spare = self._pass
             self._passed(run, whole, flat)
             self.last_outputs, self.last_targets = rows, targets
-            self.graph.weights.collect()
-            self.graph.biases.collect()
+            for sharing in (self.graph.weights, self.graph.biases):
+                backend.collect(sharing)
         return float(value)
 
     def compile(self) -> None:
@@ -985,21 +950,20 @@ class Network:
         tiny.connect(x, y)
         tiny.predict(np.zeros((1, 2)))
         tiny.backward(np.zeros((1, 2)), np.zeros(1, np.int64), "cross_entropy")
-        for block in tiny.parameters():
+        for block in tiny.parameters(native=True):
             state = block.state("m"), block.state("v")
             tiny.backend.adam(block.value, block.grad, *state, 1, 0.0, 0.9, 0.999, 1e-8, 0.0, False)
 
-    def parameters(self) -> list[Parameters]:
-        """The blocks that an optimizer updates: weights, and biases."""
-        blocks = []
-        for sharing in (self.graph.weights, self.graph.biases):
-            own, shared = sharing.tenants, sharing.table
-            if len(own) and sharing.n_tied < len(own):
-                blocks.append(Parameters(sharing.value, own[sharing.value], own[sharing.grad], own))
-            if len(shared):
-                name = f"shared {sharing.value}"
-                blocks.append(Parameters(name, shared[sharing.value], shared[sharing.grad], shared))
-        return blocks
+    def parameters(self, native: bool = False) -> list[Parameters]:
+        """The blocks that an optimizer updates: weights, and biases.
+
+        Parameters
+        ----------
+        native : bool
+            Arrays of the backend where it has them, for the backend's own update rules, rather than of NumPy.
+        """
+        column = self.backend.column if native else host.column
+        return [block for s in (self.graph.weights, self.graph.biases) for block in Parameters.of(s, column)]
 
     @property
     def last_pass(self) -> Any:
@@ -1146,8 +1110,8 @@ class Network:
 
     def _spread(self) -> None:
         """Bring shared parameters to where the kernels read them."""
-        self.graph.weights.spread()
-        self.graph.biases.spread()
+        for sharing in (self.graph.weights, self.graph.biases):
+            self.backend.spread(sharing)
 
     def _changed_neurons(self) -> None:
         self._plan = None
@@ -1252,7 +1216,7 @@ class Network:
         try:
             schedule.add_connection(source, target, delay)
             fans = graph.incoming.length.item(target), graph.outgoing.length.item(source)
-            table["weight"][slot] = initializers.initialize_one(weight, *fans, self.rng, self.dtype)
+            table.put("weight", slot, initializers.initialize_one(weight, *fans, self.rng, self.dtype))
         except BaseException:
             graph.undo_connect(slot, checkpoint)
             schedule.remove_connections()  # it may have sunk neurons for the connection
@@ -1290,7 +1254,7 @@ class Network:
         slots = None
         try:
             slots = self.graph.connect(source, target, delay, absent)
-            table["weight"][slots] = self._initial(source, target, weight, self.rng, labels)
+            table.put("weight", slots, self._initial(source, target, weight, self.rng, labels))
             schedule.add_connections(source, target, delay)
             ids = np.arange(table.next_id - len(slots), table.next_id)
             if labels is not None:

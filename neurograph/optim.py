@@ -69,7 +69,7 @@ class Optimizer(ABC):
         done = net.counters.get(self._name, 0)
         lr = self._learning_rate(done)
         backend = net.backend
-        for block in net.parameters():
+        for block in net.parameters(native=True):
             with block.holding_frozen():
                 self._update(backend, block, done + 1, lr)
         net.counters[self._name] = done + 1

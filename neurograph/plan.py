@@ -119,7 +119,7 @@ class Plan:
         begins[self.offsets] = True
         begins[1:-1] |= np.diff(self.rows) != 1
         for name in ("activation", "activation_parameter", "aggregation"):
-            column = self.graph.neurons[name][self.rows]
+            column = self.graph.neurons.read(name)[self.rows]
             begins[1:-1] |= column[1:] != column[:-1]
         return np.flatnonzero(begins)
 
@@ -155,9 +155,9 @@ class Plan:
             slots = self.rows[self.offsets[g] : self.offsets[g + 1]]
             fan_in = graph.incoming.length[slots]
             span = f"{fan_in.min()} to {fan_in.max()}" if len(slots) else "-"
-            codes = np.unique(graph.neurons["activation"][slots])
+            codes = np.unique(graph.neurons.read("activation")[slots])
             names = ", ".join(activations.by_code(int(code)).name for code in codes)
-            kinds = [aggregations.name(int(code)) for code in np.unique(graph.neurons["aggregation"][slots])]
+            kinds = [aggregations.name(int(code)) for code in np.unique(graph.neurons.read("aggregation")[slots])]
             mixed = "" if kinds == ["sum"] else f" of {', '.join(kinds)}"
             lines.append(f"{self.numbers[g]:>10}  {len(slots):>9}  {fan_in.sum():>11}  {span:>15}  {names}{mixed}")
         lines += [text for layout in self.layouts.values() if (text := str(layout))]
@@ -174,11 +174,11 @@ def lower(graph: Graph, schedule: Schedule) -> Plan:
     numbers = np.flatnonzero(offsets[1:] > offsets[:-1])  # inputs alone make no generation to compute
     offsets = np.concatenate([[0], offsets[1:][numbers]])
     inputs = graph.inputs.astype(np.int32)
-    aggregation = neurons["aggregation"][rows]
+    aggregation = neurons.read("aggregation")[rows]
     is_special = np.isin(aggregation, SPECIAL)
     special = np.full(neurons.size, -1, np.int32)
     special[rows[is_special]] = np.arange(int(is_special.sum()))
-    codes = np.unique(neurons["activation"][rows])
+    codes = np.unique(neurons.read("activation")[rows])
     incoming_work = _running(graph.incoming.length[rows])
     part_rows, part_bounds = _parts(graph, rows, incoming_work, len(offsets) - 1)
     return Plan(
@@ -197,7 +197,7 @@ def lower(graph: Graph, schedule: Schedule) -> Plan:
         special=special,
         n_special=int(is_special.sum()),
         has_mean=bool((aggregation == MEAN).any()),
-        leaks=bool((neurons["time_constant"][rows] != 1).any()),
+        leaks=bool((neurons.read("time_constant")[rows] != 1).any()),
         needs_preactivation=not all(activations.by_code(int(code)).from_output for code in codes),
     )
 

@@ -118,7 +118,7 @@ def _free_pairs(
     rank_of[source if by_rank is None else source[by_rank]] = np.arange(len(source), dtype=np.int32)
     from .graph import compiled
 
-    delays = graph.connections["delay"]
+    delays = graph.connections.read("delay")
     mixed = delay > 0 or graph.delayed > 0
     rows = compiled.existing_ranks(target, rank_of, allowed, *graph.incoming.rows, delays, delay, mixed)
     return by_rank, allowed, *rows
@@ -213,7 +213,7 @@ def _smallest(graph: Graph, code: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     named = np.flatnonzero(wanted)
     number_of, counts = np.full(len(wanted) + 1, -1, np.int32), wanted[named]  # the last is that of no tenant, -1
     number_of[named] = np.arange(len(named))
-    number, weight = number_of[code], graph.connections["weight"]
+    number, weight = number_of[code], graph.connections.read("weight")
     key = np.abs(weight).view(f"u{weight.itemsize}")
     n, middle = len(number), len(number) // 2
     prefix, left = np.zeros(len(counts), np.uint64), counts.copy()
@@ -275,7 +275,7 @@ def _all_acyclic(graph: Graph, schedule: Schedule, source: np.ndarray, target: n
         return True
     from .graph import compiled
 
-    delays = graph.connections["delay"]
+    delays = graph.connections.read("delay")
     return not compiled.reaches(starts, goal, deepest, schedule.generation, *graph.outgoing.rows, delays)
 
 

@@ -30,7 +30,7 @@ def generations(graph: Graph) -> np.ndarray:
     """
     from .graph import compiled
 
-    delay = graph.connections["delay"]
+    delay = graph.connections.read("delay")
     generation, blocked = compiled.kahn(
         graph.neurons["id"], graph.incoming.start, graph.incoming.length, graph.incoming.slot, *graph.outgoing.rows,
         delay, graph.delayed > 0,
@@ -198,7 +198,7 @@ class Schedule:
             budget,
             self.generation,
             *self._graph.outgoing.rows,
-            self._graph.connections["delay"],
+            self._graph.connections.read("delay"),
             log,
             old,
         )

@@ -43,7 +43,7 @@ def to_arrays(net: Network) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     for prefix, table in _tables(net).items():
         live, numbers[prefix] = _renumbered(table)
         if len(live) or prefix in ("neurons", "connections"):
-            arrays |= {f"{prefix}.{name}": table[name][live] for name in table.columns}
+            arrays |= {f"{prefix}.{name}": table.read(name)[live] for name in table.columns}
     number = numbers["neurons"]
     for end in ("source", "target"):
         arrays[f"connections.{end}"] = number[arrays[f"connections.{end}"]].astype(np.int32)

@@ -108,7 +108,7 @@ def union(
         np.concatenate([numbers[g.connections[end][c]] for g, numbers, c in zip(graphs, new_slot, conns, strict=True)])
         for end in ("source", "target")
     ]
-    delay = np.concatenate([g.connections["delay"][c] for g, c in zip(graphs, conns, strict=True)])
+    delay = np.concatenate([g.connections.read("delay")[c] for g, c in zip(graphs, conns, strict=True)])
     new = graph.connect(source, target, delay)
     skip = ("source", "target", "delay", "source_place", "target_place")
     _copy_columns(graph.weights, [g.weights for g in graphs], new, conns, skip)
@@ -141,7 +141,7 @@ def _copy_columns(
             continue
         values = np.concatenate(
             [  # a gradient is each tenant's own share, as a pass left it
-                sharing.tenants[name][t] if name == sharing.grad else sharing.read(name, t)
+                sharing.tenants.read(name)[t] if name == sharing.grad else sharing.read(name, t)
                 for sharing, t in zip(old, taken, strict=True)
             ]
         )

@@ -63,7 +63,7 @@ class Block:
 def fake_net(backend, *values):
     """The part of a network that an optimizer sees."""
     blocks = [Block(value) for value in values]
-    return SimpleNamespace(backend=backend, blocks=blocks, counters={}, parameters=lambda: blocks)
+    return SimpleNamespace(backend=backend, blocks=blocks, counters={}, parameters=lambda native=False: blocks)
 
 
 @pytest.mark.nojit

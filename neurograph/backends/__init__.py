@@ -6,6 +6,8 @@ the gradients of the graph's tables and returns what the pass over earlier steps
 ``stream(plan, X, batch_size, reuse)`` may compute the outputs without keeping a pass,
 ``footprint(plan, batch, steps, keep)`` counts the bytes of a pass, ``prepare(plan)`` decides what the first pass would,
 ``predict_packed(packed, X, batch_size)`` runs a frozen network, ``all_finite(X)`` looks for what is not a number,
+``column(table, name, write)`` hands out a column of a table where the backend has it, ``spread(sharing)`` and
+``collect(sharing)`` bring shared parameters to their tenants and their gradients back,
 and ``sgd``, ``adam`` and ``rmsprop`` update parameters in place. A `Pass` offers ``outputs``,
 ``activations(slots, first)``, ``output(slot)``, ``error(slot)``, ``state()`` and ``nbytes``. ``LOSSES`` are functions
 that stand for some of the losses by name.

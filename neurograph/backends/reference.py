@@ -12,6 +12,7 @@ import numpy as np
 from ..functions import activations
 from ..functions.losses import Loss
 from ..plan import MEAN, SPECIAL, Plan
+from .host import collect, column, spread
 from .packed_reference import all_finite
 from .packed_reference import predict as predict_packed
 from .state import State
@@ -23,11 +24,14 @@ __all__ = [
     "adam",
     "all_finite",
     "backward",
+    "collect",
+    "column",
     "footprint",
     "forward",
     "predict_packed",
     "rmsprop",
     "sgd",
+    "spread",
     "stream",
 ]
 

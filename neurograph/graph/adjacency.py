@@ -8,6 +8,7 @@ from sys import byteorder
 import numpy as np
 
 from ..locks import alone
+from .row_notes import RowNotes
 from .side_by_side import halves
 from .tables import Table, room_for
 
@@ -36,6 +37,8 @@ class Adjacency:
         End of the last row among the entries.
     rebuilds : int
         How often the rows were sorted anew; tests count them.
+    notes : RowNotes, optional
+        What a copy of the rows has to follow, if there is one.
     """
 
     def __init__(self, connections: Table, key: str):
@@ -51,6 +54,7 @@ class Adjacency:
         self.slot = np.zeros(0, np.int32)
         self.used = 0
         self.rebuilds = 0
+        self.notes: RowNotes | None = None
 
     @property
     def nbytes(self) -> int:
@@ -93,6 +97,7 @@ class Adjacency:
         from . import compiled
 
         ends, done = (source, target) if self._key == "source" else (target, source), 0
+        self.touched(ends[0])
         while done < len(slots):
             done, self.used = compiled.append_rows(*ends, slots, done, *self.arrays, self.used)
             if done < len(slots):
@@ -120,6 +125,8 @@ class Adjacency:
         self.other[at] = table[self._other].item(slot)
         self.slot[at] = slot
         table[self._place][slot] = at
+        if self.notes is not None:
+            self.notes.entry(row, at)
 
     def take(self, slot: int) -> int:
         """Take one connection out: the row's last entry moves to its place. Returns the row."""
@@ -133,7 +140,18 @@ class Adjacency:
             self.other[hole] = self.other.item(last)
             self.slot[hole] = moved
             place[moved] = hole
+        if self.notes is not None:
+            self.notes.entry(row, hole)
         return row
+
+    def touched(self, rows: np.ndarray | None = None) -> None:
+        """Tell who keeps a copy that some rows, or all of them, may have changed in any way."""
+        if self.notes is None:
+            return
+        if rows is None:
+            self.notes.all()
+        else:
+            self.notes.rows(rows)
 
     def places(self, row: int, other: int) -> Iterator[int]:
         """Where a row names a neuron slot."""
@@ -150,6 +168,7 @@ class Adjacency:
         """Take connections out of their rows in one pass; ``gone`` has an entry for each slot."""
         from . import compiled
 
+        self.touched()
         compiled.sift(gone, self.start, self.length, self.other, self.slot, self._connections[self._place])
 
     def exchange(
@@ -164,6 +183,7 @@ class Adjacency:
         from . import compiled
 
         table = self._connections
+        self.touched()
         first, order = compiled.group_by(keys, len(self.start))
 
         def share(lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
@@ -199,6 +219,7 @@ class Adjacency:
         """Lay the rows out anew without gaps, in the order in which they are; connections get a ``number``, if any."""
         from . import compiled
 
+        self.touched()
         pool = self._pool()
         self.used = compiled.relay(
             number, SLACK_SHIFT, self.start, self.length, self.capacity, self.other, self.slot, *pool,
@@ -251,6 +272,7 @@ class Adjacency:
         from . import compiled
 
         table = self._connections
+        self.touched()
         self.other, self.slot = self._pool(slack_shift, reuse=True)
         self.used = compiled.count_sort(
             table[self._key], table[self._other], table["id"], sequence, slack_shift, self.start, self.length,

@@ -66,6 +66,8 @@ class Graph:
         Connections with a delay of one step or more.
     journal : Journal
         Connections that came or went since a backend last looked.
+    mirror : object, optional
+        What a backend keeps of the graph on a device.
     """
 
     def __init__(self, dtype: np.dtype):
@@ -103,6 +105,7 @@ class Graph:
         self.removals = 0
         self.delayed = 0
         self.journal = Journal()
+        self.mirror: object = None
         self.ordered = np.zeros((2, 0), np.int64)  # ids of neurons and the places that they were given
         self._slot_of = np.zeros(0, np.int32)  # neuron id -> slot, -1 once removed
         self._unrolled: tuple[tuple[int, int], Unrolled] | None = None
@@ -211,7 +214,7 @@ class Graph:
         table["source"][slots] = source
         table["target"][slots] = target
         if n_delayed := int(np.count_nonzero(delay)):
-            table["delay"][slots] = delay
+            table.put("delay", slots, delay)
             self.delayed += n_delayed
         # One by one means walking a row for each; where they are many for so few rows, all rows are walked once.
         if not absent and not large and len(slots) <= FEW + 8 * self.neurons.size:
@@ -234,7 +237,7 @@ class Graph:
         table["source"][slot] = source
         table["target"][slot] = target
         if delay:
-            table["delay"][slot] = delay
+            table.put("delay", slot, delay)
             self.delayed += 1
         self.incoming.put(slot)
         self.outgoing.put(slot)
@@ -257,8 +260,10 @@ class Graph:
         """Enter connections into both rows, each only if it is not there yet; all or none."""
         from .compiled import enter
 
-        into, out, column = self.incoming, self.outgoing, self.connections["delay"]
+        into, out, column = self.incoming, self.outgoing, self.connections.read("delay")
         done, widened = 0, False
+        into.touched(target)
+        out.touched(source)
         while True:
             done, found, into.used, out.used = enter(
                 source, target, delay, slots, done, *into.arrays, into.used, *out.arrays, out.used, column
@@ -289,13 +294,15 @@ class Graph:
 
         into, out, table = self.incoming, self.outgoing, self.connections
         self.journal.note(table["source"], table["target"], slots)
+        into.touched(table["target"][slots])
+        out.touched(table["source"][slots])
         leave(
             slots, table["source"], table["target"], *into.rows, table["target_place"], *out.rows, table["source_place"]
         )
 
     def _forget_delays(self, slots: np.ndarray | int) -> None:
         if self.delayed:
-            self.delayed -= int(np.count_nonzero(self.connections["delay"][slots]))
+            self.delayed -= int(np.count_nonzero(self.connections.read("delay")[slots]))
 
     def _side_by_side(self, count: int, task: Callable[[Adjacency], None]) -> None:
         """Do something with the rows of both directions, in two threads where there is enough to do."""
@@ -393,7 +400,7 @@ class Graph:
             rows, row, other = self.outgoing, source, target
         for place in rows.places(row, other):
             slot = rows.slot.item(place)
-            if self.connections["delay"].item(slot) == delay:
+            if self.connections.read("delay").item(slot) == delay:
                 return slot
         return -1
 
@@ -409,7 +416,7 @@ class Graph:
         self._slot_of = np.full(self.neurons.next_id, -1, np.int32)
         self._slot_of[self.neurons["id"]] = np.arange(self.neurons.size)
         self.n_homes = n_homes
-        self.delayed = int(np.count_nonzero(self.connections["delay"]))
+        self.delayed = int(np.count_nonzero(self.connections.read("delay")))
         self.incoming.add_rows(self.neurons.size)
         self.outgoing.add_rows(self.neurons.size)
         # Sums are added up in row order, so keeping it keeps every result bit by bit.
@@ -425,7 +432,7 @@ class Graph:
             return Unrolled(0, self.incoming.other, self.outgoing.other)
         key = self.version, self.neurons.size
         if self._unrolled is None or self._unrolled[0] != key:
-            delay, n = self.connections["delay"], self.neurons.size
+            delay, n = self.connections.read("delay"), self.neurons.size
             longest = int(delay.max())
             if (longest + 1) * n >= 2**31:
                 raise NotSupportedError(
@@ -462,7 +469,7 @@ class Graph:
             assert (start[1:] >= (start + capacity)[:-1]).all(), "rows overlap"
         neurons = self.neurons.live()
         assert (self._slot_of[self.neurons["id"][neurons]] == neurons).all()
-        assert self.delayed == np.count_nonzero(self.connections["delay"][live])
+        assert self.delayed == np.count_nonzero(self.connections.read("delay")[live])
         self.weights.check()
         self.biases.check()
 
@@ -483,10 +490,10 @@ class Graph:
         from .compiled import first_duplicate
 
         table = self.connections
-        c = first_duplicate(*self.incoming.rows, table["delay"])
+        c = first_duplicate(*self.incoming.rows, table.read("delay"))
         if c < 0:
             return
-        ends = table["source"][c], table["target"][c], table["delay"][c]
+        ends = table["source"][c], table["target"][c], table.read("delay")[c]
         self._leave(slots)
         table.rollback(checkpoint, slots)
         self._unrolled = None

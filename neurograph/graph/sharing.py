@@ -57,7 +57,7 @@ class Sharing:
     """
 
     def __init__(self, tenants: Table, value: str, grad: str, common_numbers: bool):
-        dtype = tenants[value].dtype
+        dtype = tenants.read(value).dtype
         self.tenants, self.value, self.grad = tenants, value, grad
         self.table = Table({value: dtype, grad: dtype, "users": np.int32})
         self.structure = tuple(n for n in tenants.columns if n not in (value, grad))  # later ones are state
@@ -96,7 +96,7 @@ class Sharing:
         """Row of the parameter of each tenant, -1 for a value of its own."""
         if KEY not in self.tenants:
             return np.full(len(slots), -1)
-        return self.tenants[KEY][slots].astype(np.int64) - 1
+        return self.tenants.read(KEY)[slots].astype(np.int64) - 1
 
     def numbers(self, slots: np.ndarray) -> np.ndarray:
         """Number of the parameter of each tenant: the tenant's id where the value is its own."""
@@ -107,14 +107,15 @@ class Sharing:
 
     def read(self, column: str, slots: np.ndarray) -> np.ndarray:
         """A copy of a column, each value from where it lives; zeros where no such column was needed yet."""
-        like = next((t[column] for t in (self.tenants, self.table) if column in t), self.tenants[self.value])
-        values = self.tenants[column][slots] if column in self.tenants else np.zeros(len(slots), like.dtype)
+        like = next((t.entries(column) for t in (self.tenants, self.table) if column in t), None)
+        dtype = self.tenants.entries(self.value).dtype if like is None else like.dtype
+        values = self.tenants.read(column)[slots] if column in self.tenants else np.zeros(len(slots), dtype)
         if column in self.structure:
             return values
         rows = self.rows(slots)
         tied = rows >= 0
         if tied.any():
-            values[tied] = self.table[column][rows[tied]] if column in self.table else 0
+            values[tied] = self.table.read(column)[rows[tied]] if column in self.table else 0
         return values
 
     def write(self, column: str, slots: np.ndarray, values: np.ndarray | float) -> None:
@@ -132,10 +133,12 @@ class Sharing:
         if tied.any():
             given = np.broadcast_to(values, len(slots))
             _require_agreement(given[tied], rows[tied], f"set the {column} of parameter", self.table["id"])
-            self.table.add_column(column, dtype)[rows[tied]] = given[tied]
+            self.table.ensure_column(column, dtype)
+            self.table.put(column, rows[tied], given[tied])
             if column == self.grad:
                 slots, values = slots[~tied], given[~tied]
-        self.tenants.add_column(column, dtype)[slots] = values
+        self.tenants.ensure_column(column, dtype)
+        self.tenants.put(column, slots, values)
 
     def tie(
         self, slots: np.ndarray, labels: np.ndarray, average: bool = False, first_number: int | None = None
@@ -171,7 +174,7 @@ class Sharing:
         for name in columns:
             column = self.table.add_column(name, values[name].dtype)
             if name == self.grad:
-                column[rows] = np.bincount(group, weights=self.tenants[name][slots], minlength=count)
+                column[rows] = np.bincount(group, weights=self.tenants.read(name)[slots], minlength=count)
                 continue
             common = values[name][first]
             uneven = np.bincount(group, weights=values[name] != common[group], minlength=count) > 0

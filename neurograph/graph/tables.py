@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from .side_by_side import both
@@ -27,6 +29,19 @@ def room_for(count: int, dtype: np.dtype | type) -> np.ndarray:
     return memory[begin : begin + size].view(dtype)
 
 
+class Copies(Protocol):
+    """Copies of columns somewhere else, on a device, which may be newer than the columns here."""
+
+    def open(self, name: str) -> None:
+        """All of a column may be read and written here from now on."""
+
+    def fetch(self, name: str) -> None:
+        """All of a column is about to be read here."""
+
+    def note(self, name: str, slots: np.ndarray | int) -> None:
+        """Some entries of a column are being written here, whether or not the others are the newest."""
+
+
 class Table:
     """Columns over the same slots; a freed slot is reused, a used slot never moves.
 
@@ -37,6 +52,12 @@ class Table:
     ----------
     columns : dict of str to dtype
         Columns beside ``id``.
+
+    Attributes
+    ----------
+    copies : Copies, optional
+        Who keeps copies of some columns and hears of what happens to them here. So code that only reads a column says
+        `read`, and code that writes a few entries says `put`; ``table[name]`` may do anything.
 
     Examples
     --------
@@ -54,12 +75,31 @@ class Table:
         self._columns = {"id": np.zeros(0, np.int64)}
         self._free = np.zeros(0, np.int32)  # a stack; the first n_free entries count
         self.n_free = 0
+        self.copies: Copies | None = None
         for name, dtype in columns.items():
             self._columns[name] = np.zeros(0, dtype)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """The used part of a column: a view, valid until the table grows."""
+        """The used part of a column, to read and write: a view, valid until the table grows."""
+        if self.copies is not None:
+            self.copies.open(name)
         return self._columns[name][: self.size]
+
+    def read(self, name: str) -> np.ndarray:
+        """The used part of a column, which the caller leaves as it is."""
+        if self.copies is not None:
+            self.copies.fetch(name)
+        return self._columns[name][: self.size]
+
+    def put(self, name: str, slots: np.ndarray | int, values: np.ndarray | float) -> None:
+        """Write some entries of a column."""
+        if self.copies is not None:
+            self.copies.note(name, slots)
+        self._columns[name][slots] = values
+
+    def entries(self, name: str) -> np.ndarray:
+        """A column with its unused room, for whoever keeps copies: as it is here, newest or not."""
+        return self._columns[name]
 
     def __contains__(self, name: str) -> bool:
         return name in self._columns
@@ -85,10 +125,14 @@ class Table:
 
     def add_column(self, name: str, dtype: np.dtype | type) -> np.ndarray:
         """Add a column of zeros, if it is not there, and return its used part."""
+        self.ensure_column(name, dtype)
+        return self[name]
+
+    def ensure_column(self, name: str, dtype: np.dtype | type) -> None:
+        """Add a column of zeros, if it is not there."""
         if name not in self._columns:
             self._columns[name] = room_for(self.capacity, dtype)
             self._columns[name][:] = 0
-        return self[name]
 
     def live(self) -> np.ndarray:
         """Slots that have a tenant, ascending."""
@@ -169,6 +213,9 @@ class Table:
             The new slot of every old one, -1 for those that were free.
         """
         live = self.live()
+        if self.copies is not None:  # slots move, so the newest values have to be here
+            for name in self._columns:
+                self.copies.open(name)
         number = np.full(self.size, -1, np.int32)
         number[live] = np.arange(len(live), dtype=np.int32)
         self._columns = {name: column[live] for name, column in self._columns.items()}
@@ -194,6 +241,8 @@ class Table:
         """Zero all columns of slots but those that are ``kept``; without their ids they have no tenant."""
         for name, column in self._columns.items():
             if name not in kept:
+                if self.copies is not None:
+                    self.copies.note(name, slots)
                 column[slots] = FREE if name == "id" else 0
 
     def _grow(self, need: int) -> None:

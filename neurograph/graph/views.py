@@ -44,7 +44,7 @@ class Neuron:
         return self._slot
 
     def _column(self, name: str) -> Any:
-        return self._network.graph.neurons[name][self.slot].item()
+        return self._network.graph.neurons.read(name)[self.slot].item()
 
     def _slots(self) -> np.ndarray:
         return np.array([self.slot])
@@ -86,7 +86,7 @@ class Neuron:
     @property
     def activation(self) -> str | tuple[str, float]:
         """Name of the activation, or a pair (name, parameter)."""
-        parameter = self._network.graph.neurons["activation_parameter"][self.slot]
+        parameter = self._network.graph.neurons.read("activation_parameter")[self.slot]
         return activations.spec(self._column("activation"), parameter)
 
     @activation.setter
@@ -295,7 +295,7 @@ class Group:
     # -- columns -------------------------------------------------------------------------------------------------------
 
     def _column(self, name: str) -> np.ndarray:
-        return self._network.graph.neurons[name][self.slots]
+        return self._network.graph.neurons.read(name)[self.slots]
 
     @property
     def names(self) -> np.ndarray:
@@ -457,7 +457,7 @@ class Connection:
         return self._slot
 
     def _column(self, name: str) -> Any:
-        return self._network.graph.connections[name][self.slot].item()
+        return self._network.graph.connections.read(name)[self.slot].item()
 
     def _end(self, name: str) -> Neuron:
         slot = self._column(name)
@@ -578,10 +578,10 @@ class Connections:
         return slots
 
     def _column(self, name: str) -> np.ndarray:
-        return self._network.graph.connections[name][self.slots]
+        return self._network.graph.connections.read(name)[self.slots]
 
     def _neuron_column(self, end: str, name: str) -> np.ndarray:
-        return self._network.graph.neurons[name][self._column(end)]
+        return self._network.graph.neurons.read(name)[self._column(end)]
 
     @property
     def id(self) -> np.ndarray:
@@ -629,8 +629,8 @@ class Connections:
         from .compiled import number_codes, region_codes
 
         graph = self._network.graph
-        columns = (graph.connections[name] for name in ("source", "target", "delay"))
-        delays = int(graph.connections["delay"].max(initial=0)) + 1 if graph.delayed else 1
+        columns = (graph.connections.read(name) for name in ("source", "target", "delay"))
+        delays = int(graph.connections.read("delay").max(initial=0)) + 1 if graph.delayed else 1
         codes = region_codes(self.slots, *columns, graph.neurons["home"], graph.n_homes, delays)
         size = graph.n_homes**2 * delays
         codes, number = number_codes(codes, size) if size <= MANY_REGIONS else np.unique(codes, return_inverse=True)

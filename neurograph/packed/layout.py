@@ -241,7 +241,7 @@ def pack(graph: Any, plan: Any, format: Format, per: str) -> Packed:
     length = graph.incoming.length[rows].astype(np.int64)
     slots = graph.incoming.of(rows)
     row = np.repeat(np.arange(count), length)
-    delay = connections["delay"][slots].astype(np.int64)
+    delay = connections.read("delay")[slots].astype(np.int64)
     index = position[connections["source"][slots]] + (history - delay) * n
     by_index = np.argsort(row * ((history + 1) * n) + index, kind="stable")
     slots, index = slots[by_index], index[by_index]
@@ -249,13 +249,13 @@ def pack(graph: Any, plan: Any, format: Format, per: str) -> Packed:
     scale = formats.scales(weight, length, per) if format.scaled else np.zeros(0, np.float32)
     of_entry = np.broadcast_to(scale, (count,))[row] if format.scaled else None
     stored = formats.narrow(weight, format, of_entry)
-    aggregation = neurons["aggregation"][rows]
+    aggregation = neurons.read("aggregation")[rows]
     can_be_dense = np.isin(aggregation, ADDS_UP) & (history == 0)
     offsets = plan.offsets.astype(np.int64)
     places = _places(index, length, offsets, can_be_dense, format)
     by_source = bool(
         history == 0
-        and not (neurons["time_constant"][rows] != 1).any()
+        and not (neurons.read("time_constant")[rows] != 1).any()
         and not aggregation.any()
         and len(slots) >= ENOUGH * n
         and 2 * length[_in_dense(places[0])].sum() < len(slots)
@@ -268,10 +268,10 @@ def pack(graph: Any, plan: Any, format: Format, per: str) -> Packed:
         places = _places(index, length, _line_offsets(offsets, n_inputs, True), np.zeros(n, bool), format)
     return Packed(
         format, by_source, n_inputs, len(slots), history, position[plan.outputs].astype(np.uint32), offsets,
-        _one_or_all(neurons["activation"][rows].astype(np.int8)),
-        _one_or_all(neurons["activation_parameter"][rows].astype(np.float32)),
+        _one_or_all(neurons.read("activation")[rows].astype(np.int8)),
+        _one_or_all(neurons.read("activation_parameter")[rows].astype(np.float32)),
         _one_or_all(aggregation.astype(np.int8)),
-        _one_or_all(neurons["time_constant"][rows].astype(np.float32)),
+        _one_or_all(neurons.read("time_constant")[rows].astype(np.float32)),
         _biases(graph, rows), scale, *_fill(index, stored, row, length, *places, format),
     )  # fmt: skip
 
@@ -294,11 +294,11 @@ def _one_or_all(column: np.ndarray) -> np.ndarray:
 
 def _biases(graph: Any, rows: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        bias = graph.neurons["bias"][rows].astype(np.float32)
+        bias = graph.neurons.read("bias")[rows].astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(bias))
     if len(bad):
         raise InvalidValueError(
-            f"the bias of neuron {graph.neurons['id'][rows[bad[0]]]} is {graph.neurons['bias'][rows[bad[0]]]} "
+            f"the bias of neuron {graph.neurons['id'][rows[bad[0]]]} is {graph.neurons.read('bias')[rows[bad[0]]]} "
             f"({len(bad)} such biases), which is no finite float32; set it, or train with a smaller learning rate"
         )
     return bias
@@ -307,7 +307,7 @@ def _biases(graph: Any, rows: np.ndarray) -> np.ndarray:
 def _weights(graph: Any, slots: np.ndarray, format: Format) -> np.ndarray:
     """The weights as float32; refused by name where they do not fit."""
     with np.errstate(over="ignore"):
-        weight = graph.connections["weight"][slots].astype(np.float32)
+        weight = graph.connections.read("weight")[slots].astype(np.float32)
 
     def name(i: int) -> str:
         columns, ids = graph.connections, graph.neurons["id"]
@@ -317,8 +317,8 @@ def _weights(graph: Any, slots: np.ndarray, format: Format) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(weight))
     if len(bad):
         raise InvalidValueError(
-            f"{name(bad[0])} is {graph.connections['weight'][slots[bad[0]]]} ({len(bad)} such weights), which is no "
-            "finite float32; set or prune it, or train with a smaller learning rate"
+            f"{name(bad[0])} is {graph.connections.read('weight')[slots[bad[0]]]} ({len(bad)} such weights), which is "
+            "no finite float32; set or prune it, or train with a smaller learning rate"
         )
     large = np.flatnonzero(formats.too_large(weight, format))
     if len(large):

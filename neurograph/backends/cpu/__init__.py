@@ -12,6 +12,7 @@ import numpy as np
 
 from ...locks import ALONE
 from ...plan import MEAN, Plan
+from ..host import collect, column, spread
 from ..state import State
 from . import blas, blocked, kernels, long_rows, sparse, threads
 from .blocks import Blocks, blocks_of
@@ -28,11 +29,14 @@ __all__ = [
     "adam",
     "all_finite",
     "backward",
+    "collect",
+    "column",
     "footprint",
     "forward",
     "predict_packed",
     "rmsprop",
     "sgd",
+    "spread",
     "stream",
 ]
 

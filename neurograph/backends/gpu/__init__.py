@@ -1,1 +1,1 @@
-"""The CUDA backend: the plan, the parameters and the optimizer's state live on the device, which runs kernels of ours."""
+"""The CUDA backend: plan, parameters and optimizer state live on the device, which runs kernels of our own."""

@@ -1,0 +1,23 @@
+"""What the backends that work in the tables themselves have in common."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..graph.sharing import Sharing
+from ..graph.tables import Table
+
+
+def column(table: Table, name: str, write: bool) -> np.ndarray:
+    """A column of a table where this backend has it, to read or also to ``write``."""
+    return table[name] if write else table.read(name)
+
+
+def spread(sharing: Sharing) -> None:
+    """Copy every shared value to its tenants, where the kernels read it."""
+    sharing.spread()
+
+
+def collect(sharing: Sharing) -> None:
+    """Add up the tenants' gradients, parameter by parameter."""
+    sharing.collect()
