@@ -1,0 +1,55 @@
+"""What stands for the GPU in tests: a GPU where one can be used, else the emulation, which is never called one."""
+
+import functools
+import importlib.util
+import os
+import sys
+
+import pytest
+
+import neurograph as ng
+from neurograph import backends
+
+from . import emulation
+
+EMULATED = "emulated"
+
+
+@functools.cache
+def name():
+    """Name of the backend that tests of the GPU's kernels run on: "gpu", or "emulated" from now on."""
+    if _usable():
+        return "gpu"
+    emulation.install()
+    backends.EXTRA[EMULATED] = "neurograph.backends.gpu"
+    return EMULATED
+
+
+def need_compiler():
+    """Skip a test of emulated kernels where they cannot be compiled."""
+    if not emulation.can_compile():
+        pytest.skip("CUDA is emulated by means of g++, which is not installed")
+
+
+def backends_to_test():
+    """Names that the fixture `backend` takes."""
+    chosen = os.environ.get("NEUROGRAPH_TEST_BACKENDS")
+    names = tuple(n.strip() for n in chosen.split(",") if n.strip()) if chosen else ng.available_backends()
+    if EMULATED in names and name() != EMULATED:
+        raise pytest.UsageError("there is a GPU: nothing is emulated here")
+    return names
+
+
+def _usable():
+    if importlib.util.find_spec("cupy") is None:
+        return False
+    try:
+        import cupy
+
+        usable = cupy.cuda.runtime.getDeviceCount() > 0
+    except Exception:  # no driver, or libraries that do not load: many kinds of errors
+        usable = False
+    if not usable:
+        for module in [m for m in sys.modules if m.split(".")[0] == "cupy"]:
+            del sys.modules[module]
+    return usable

@@ -1,0 +1,134 @@
+"""One kernel compiled for the host: a source and an instance of a template become a library with a launcher."""
+
+from __future__ import annotations
+
+import ctypes
+import getpass
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+HEADERS = Path(__file__).parent / "include"
+FLAGS = (
+    *(
+        "-std=c++17",
+        "-O1",
+        "-fPIC",
+        "-fno-gnu-unique",
+        "-fvisibility=hidden",
+        "-fno-exceptions",
+        "-fno-strict-aliasing",
+    ),
+    *("-ffp-contract=off", "-Wall", "-Wno-unused-function", "-Wno-unknown-pragmas", "-Wno-attributes"),
+)
+STATIC_LIMIT = 48 << 10
+
+
+class CompileError(RuntimeError):
+    """What the compiler said."""
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept."""
+    default = Path(tempfile.gettempdir()) / f"neurograph_emulation_{getpass.getuser()}"
+    return Path(os.environ.get("NEUROGRAPH_EMULATION_CACHE", default))
+
+
+class Library:
+    """A compiled kernel: what its parameters are, and how to launch it."""
+
+    def __init__(self, path: Path, name: str):
+        self.name = name
+        self._library = ctypes.CDLL(str(path))
+        self._library.emulation_signature.restype = ctypes.c_char_p
+        text = self._library.emulation_signature().decode()
+        self.parameters = tuple(text.split(",")[:-1])
+        self._launch = self._library.emulation_launch
+        self._launch.restype = ctypes.c_char_p
+        self._launch.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_size_t, ctypes.c_uint64]
+        self.static_shared = self._find_static_shared(path)
+
+    def _find_static_shared(self, path: Path) -> int:
+        # Static variables within functions are local symbols, so the dynamic loader cannot tell where they are.
+        listing = path.with_suffix(".symbols")
+        if not listing.exists():
+            listing.write_text(_run(["nm", "-S", "--defined-only", str(path)]))
+        rows = [line.split() for line in listing.read_text().splitlines()]
+        own = next(int(row[0], 16) for row in rows if row[-1] == "emulation_launch")
+        base = ctypes.cast(self._launch, ctypes.c_void_p).value - own
+        register = self._library.emulation_static_shared
+        register.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        total = 0
+        for row in rows:
+            if len(row) == 4 and row[2] in "bBdDvVu" and row[3].startswith("_ZZ") and "9emulation" not in row[3]:
+                size = int(row[1], 16)
+                register(base + int(row[0], 16), size)
+                total += size
+        return total
+
+    def launch(
+        self, grid: tuple[int, ...], block: tuple[int, ...], pointers: list[int], shared: int, order: int
+    ) -> str:
+        """Run the kernel; what went wrong, or nothing."""
+        sizes = [(ctypes.c_uint * 3)(*(*s, 1, 1)[:3]) for s in (grid, block)]
+        arguments = (ctypes.c_void_p * max(1, len(pointers)))(*pointers)
+        said = self._launch(sizes[0], sizes[1], arguments, shared, order)
+        return said.decode() if said else ""
+
+
+@cache
+def build(code: str, options: tuple[str, ...], expression: str) -> Library:
+    """The library of one instance, compiled where it is not on disk yet."""
+    folders = [Path(o[2:]) for o in options if o.startswith("-I")]
+    options = tuple(o for o in options if not o.startswith(("-I", "-std")))
+    file_name = _file_name(code, folders)
+    read: dict[str, str] = {}
+    _read_headers(code, [HEADERS, *folders], read)
+    for header in sorted(HEADERS.glob("*.h")):
+        read.setdefault(header.name, header.read_text())
+    key = hashlib.sha256(repr((code, sorted(read.items()), FLAGS, options, expression, _version())).encode())
+    folder = cache_folder()
+    path = folder / f"{re.sub(r'[^A-Za-z0-9]+', '_', expression)[:60]}_{key.hexdigest()[:24]}.so"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        text = f'#line 1 "{file_name}"\n{code}\n#line 1 "launcher of {expression}"\nEMULATION_EXPORT({expression})\n'
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            source, result = Path(work) / "kernel.cpp", Path(work) / "kernel.so"
+            source.write_text(text)
+            includes = [f"-I{f}" for f in (HEADERS, *folders)]
+            flags = [*FLAGS, *options, *includes, "-include", "cuda_emulation.h", "-shared"]
+            _run(["g++", *flags, "-x", "c++", str(source), "-o", str(result)], expression)
+            os.replace(result, path)
+    return Library(path, expression)
+
+
+def _read_headers(code: str, folders: list[Path], read: dict[str, str]) -> None:
+    for name in re.findall(r'^\s*#\s*include\s*["<]([^">]+)[">]', code, re.MULTILINE):
+        path = next((f / name for f in folders if (f / name).exists()), None)
+        if path is not None and name not in read:
+            read[name] = path.read_text()
+            _read_headers(read[name], folders, read)
+
+
+def _file_name(code: str, folders: list[Path]) -> str:
+    for folder in folders:
+        for path in folder.glob("*.cu"):
+            if path.read_text() == code:
+                return path.name
+    return "kernel.cu"
+
+
+@cache
+def _version() -> str:
+    return _run(["g++", "--version"]) + _run(["g++", "-dumpmachine"])
+
+
+def _run(command: list[str], subject: str = "") -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise CompileError(f"{subject or command[0]}: {done.stderr[:6000]}")
+    return done.stdout
