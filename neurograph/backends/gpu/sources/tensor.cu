@@ -68,7 +68,7 @@ __global__ void multiply_packed(int lo, int hi, const long long* begin, const in
     constexpr int WARPS = 4, TERMS = Core<E>::TERMS;
     __shared__ __align__(32) float pieces[WARPS][CELLS];
     int number = threadIdx.x / 32, lane = threadIdx.x % 32, group = lo + blockIdx.x * WARPS + number;
-    if (group >= hi) return;  // whole warps, and none of them waits for another
+    if (group >= hi || begin[group] == begin[group + 1]) return;  // whole warps, and none of them waits for another
     int first = blockIdx.y * WIDTH * 16;
     Sum<E> sum[WIDTH];
 #pragma unroll

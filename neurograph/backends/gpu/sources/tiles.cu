@@ -98,7 +98,7 @@ __global__ void multiply_plain(int lo, int hi, const long long* begin, const int
     constexpr int V = WIDE ? 16 / sizeof(T) : 1;
     int warp = (blockIdx.x * blockDim.x + threadIdx.x) / 32, lane = threadIdx.x % 32;
     int group = lo + warp;
-    if (group >= hi) return;
+    if (group >= hi || begin[group] == begin[group + 1]) return;
     int column = (blockIdx.y * 32 + lane) * V;
     if (column >= ld) return;
     T sum[SIDE][V];
