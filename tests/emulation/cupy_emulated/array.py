@@ -14,7 +14,7 @@ from ..memory import Memory
 IMPLICIT = (
     "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly."
 )
-SCALARS = (bool, int, float, complex, np.generic)
+SCALARS = bool | int | float | complex | np.generic
 
 
 def allocate(shape: Any, dtype: Any, order: str = "C") -> ndarray:

@@ -66,7 +66,7 @@ __global__ void multiply_packed(int lo, int hi, const long long* begin, const in
                                 const int* members, const signed char* begun, const E* weights, const E* values,
                                 int padded, float* out, int ld) {
     constexpr int WARPS = 4, TERMS = Core<E>::TERMS;
-    __shared__ __align__(32) float pieces[WARPS][CELLS];
+    __align__(32) __shared__ float pieces[WARPS][CELLS];
     int number = threadIdx.x / 32, lane = threadIdx.x % 32, group = lo + blockIdx.x * WARPS + number;
     if (group >= hi || begin[group] == begin[group + 1]) return;  // whole warps, and none of them waits for another
     int first = blockIdx.y * WIDTH * 16;
@@ -118,7 +118,7 @@ __global__ void gradient_packed(int parts, const int* part, const int* tile_targ
                                 const int* place, const unsigned long long* mask, const E* values, const E* deltas,
                                 int padded, bool add, float* grad) {
     constexpr int WARPS = 4, MOST = 4, TERMS = Core<E>::TERMS;
-    __shared__ __align__(32) float pieces[WARPS][CELLS];
+    __align__(32) __shared__ float pieces[WARPS][CELLS];
     int number = threadIdx.x / 32, lane = threadIdx.x % 32, own = blockIdx.x * WARPS + number;
     if (own >= parts) return;  // whole warps, and none of them waits for another
     int tile = part[own], count = part[own + 1] - tile;

@@ -148,7 +148,7 @@ __global__ void gradient_plain(int count, const int* tile_target, const int* til
                                const int* place, const unsigned long long* mask, const T* acts, const T* delta, int ld,
                                bool add, T* grad) {
     constexpr int WARPS = 4, WIDTH = SIDE + 4;
-    __shared__ __align__(16) T left[WARPS][32 * WIDTH], right[WARPS][32 * WIDTH];
+    __align__(16) __shared__ T left[WARPS][32 * WIDTH], right[WARPS][32 * WIDTH];
     int number = threadIdx.x / 32, lane = threadIdx.x % 32, tile = blockIdx.x * WARPS + number;
     if (tile >= count) return;  // whole warps, and none of them waits for another
     const int* targets = members + tile_target[tile] * SIDE;
