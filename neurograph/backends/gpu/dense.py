@@ -63,6 +63,8 @@ class Block:
     sources, targets : ndarray of int32
         Neuron slots, ascending: the members of two clusters.
     source_cluster, target_cluster : int
+    source_number : int
+        What the sources have as their cluster on the device.
     base : int
         Where the matrix begins in the column of weights; `COPIED` where it does not stand there.
     by_source : bool
@@ -75,6 +77,7 @@ class Block:
     target_cluster: int
     base: int = COPIED
     by_source: bool = True
+    source_number: int = 0
     device: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -155,7 +158,7 @@ class Dense:
             return
         out = cupy.empty((T, S), self.dtype)
         product(out, D, X, False, True, False, self.precision)
-        given = block.slots("targets"), *self.incoming, self.cluster, self.position, np.int32(block.source_cluster)
+        given = block.slots("targets"), *self.incoming, self.cluster, self.position, np.int32(block.source_number)
         COLLECT(self.dtype)((T,), (THREADS,), (*given, out, np.int32(S), np.bool_(add), grad))
 
     def forget(self) -> None:
@@ -171,7 +174,7 @@ class Dense:
         if block not in self._weights:
             width = -(-S // WHOLE) * WHOLE
             matrix = cupy.empty((T, width), self.type)
-            given = block.slots("targets"), *self.incoming, self.cluster, self.position, np.int32(block.source_cluster)
+            given = block.slots("targets"), *self.incoming, self.cluster, self.position, np.int32(block.source_number)
             FILL(self.dtype, self.narrow)((T,), (THREADS,), (*given, weight, np.int32(width), matrix))
             self._weights[block] = matrix[:, :S]
         return self._weights[block], False

@@ -218,8 +218,8 @@ class Storage:
             members = near.members_of(old)
             cluster[members], position[members] = new, np.arange(len(members))
         for block in self.blocks:
-            block.numbers = numbers[block.target_cluster], numbers[block.source_cluster]
-            joined[block.numbers] = 1
+            block.source_number = numbers[block.source_cluster]
+            joined[block.source_number, numbers[block.target_cluster]] = 1
         self.cluster, self.position = cupy.asarray(cluster), cupy.asarray(position)
         self._joined, self._n_joined = cupy.asarray(joined.ravel()), len(joined)
         begin, none = cupy.zeros(1, np.int64), cupy.zeros(1, np.int32)
@@ -246,7 +246,7 @@ class Storage:
         where = self._nowhere
         if self.tiles is not None:
             where = self.tiles.seat, *(self.tiles.by_target if by_target else self.tiles.by_source)
-        steps = (self._n_joined, 1) if by_target else (1, self._n_joined)
+        steps = (1, self._n_joined) if by_target else (self._n_joined, 1)
         clusters = self.cluster, self.cluster, self._joined, *(np.int32(step) for step in steps)
         rows = cupy.asarray(slots.astype(np.int32))
         launch(REST(), len(rows), rows, np.int32(len(rows)), *whole, *where, *clusters, *rest[1:])
