@@ -1,0 +1,119 @@
+"""What of a network is stored as tiles or dense blocks: sums, deltas and gradients, with the rest, are those of all rows."""
+
+import numpy as np
+import pytest
+
+import neurograph as ng
+from neurograph.backends.gpu.costs import Costs
+from neurograph.backends.gpu.mirror import mirror_of
+from neurograph.backends.gpu.storage import Storage
+
+TILES = Costs(row=1.0, tile=30.0, dense=1e3, copied=0.0, called=0.0)  # from 31 connections on
+DENSE = Costs(row=1.0, tile=1e6, dense=0.5, copied=0.0, called=0.0)  # from half of the pairs on
+BOTH = Costs(row=1.0, tile=60.0, dense=0.6, copied=0.0, called=0.0)
+
+
+def network(rng, seed=0):
+    """Layers of several densities, in blocks and not, and connections that skip layers."""
+    net = ng.Network(seed=seed, dtype="float64")
+    layers = [net.add_inputs(40), *(net.add_neurons(n, activation="tanh") for n in (37, 64, 50))]
+    layers.append(net.add_outputs(5))
+    for a, b, density in ((0, 1, 1.0), (1, 2, 0.3), (2, 3, 0.95), (3, 4, 1.0), (0, 3, 0.05), (1, 4, 0.4)):
+        source, target = (np.asarray(layer.ids) for layer in (layers[a], layers[b]))
+        pairs = np.stack(np.meshgrid(source, target, indexing="ij"), axis=-1).reshape(-1, 2)
+        if (a, b) == (1, 2):  # whole blocks of 16 x 16, and a few connections elsewhere
+            blocks = rng.random((4, 4)) < density
+            i, j = np.arange(37) // 16, np.arange(64) // 16
+            chosen = (blocks[np.ix_(i, j)] | (rng.random((37, 64)) < 0.02)).ravel()
+        else:
+            chosen = rng.random(len(pairs)) < density
+        net.connect(pairs[chosen][:, 0], pairs[chosen][:, 1])
+    return net
+
+
+class Truth:
+    """A network's matrix in float64, and what storage makes of it with the rest of the rows."""
+
+    def __init__(self, net, storage, cupy):
+        self.graph, self.storage, self.cupy = net.graph, storage, cupy
+
+    def matrix(self):
+        """Targets by sources."""
+        c, n = self.graph.connections, self.graph.neurons.size
+        live = c.live()
+        W = np.zeros((n, n))
+        W[c["target"][live], c["source"][live]] = c["weight"][live]
+        return W
+
+    def check(self, rng, samples, any_=True):
+        """All sums of all generations, all deltas, and all gradients."""
+        cupy, graph, storage = self.cupy, self.graph, self.storage
+        mirror = mirror_of(graph)
+        assert storage.refresh(mirror) == any_
+        n, ld = graph.neurons.size, -(-samples // 4) * 4
+        X, D = rng.normal(size=(n, ld)), rng.normal(size=(n, ld))
+        W, weight = self.matrix(), mirror.connections.read("weight")
+        stored, plan = storage.start(mirror, ld), storage.plan
+        grad = cupy.zeros(len(graph.connections["grad"]), np.float64)
+        acts, delta = cupy.asarray(X), cupy.asarray(D)
+        stored.begin(weight, acts)
+        got = {}
+        for g in range(plan.n_generations):
+            stored.forward(g, weight, acts)
+            plain, seeded = (part.get() for part in storage.targets[g])
+            assert sorted([*plain, *seeded]) == sorted(plan.rows[plan.offsets[g] : plan.offsets[g + 1]])
+            sums = acts.get()
+            rest = self.rest(storage.rest_in, seeded, weight)
+            got |= {t: sums[t] + rest[i] @ X for i, t in enumerate(seeded)}
+            np.testing.assert_array_equal(np.delete(sums, [*plain, *seeded], axis=0), np.delete(X, [*plain, *seeded], axis=0))
+            acts = cupy.asarray(X)  # the activations of this generation are any numbers
+            stored.finish(g, acts)
+        for t, row in got.items():
+            np.testing.assert_allclose(row, W[t] @ X, atol=1e-12)
+        stored.begin_backward(weight)
+        got = {}
+        for g in reversed(range(plan.n_generations)):
+            stored.backward(g, weight, delta)
+            seeded = storage.sources[g + 1].seeded.get()
+            rest, sums = self.rest(storage.rest_out, seeded, weight), delta.get()
+            got |= {s: sums[s] + rest[i] @ D for i, s in enumerate(seeded)}
+            delta = cupy.asarray(D)
+            stored.finish_backward(g, delta)
+        for s, row in got.items():
+            np.testing.assert_allclose(row, W[:, s] @ D, atol=1e-12)
+        stored.gradient(acts, delta, False, grad)
+        c, live = graph.connections, graph.connections.live()
+        expected = (D[c["target"][live]] * X[c["source"][live]]).sum(axis=1)
+        in_rest = self.slots_of_rest(storage.rest_out, storage.seeded_out)
+        assert in_rest == self.slots_of_rest(storage.rest_in, storage.seeded_in)
+        expected[np.isin(live, list(in_rest))] = 0
+        np.testing.assert_allclose(grad.get()[live], expected, atol=1e-12)
+        return 1 - len(in_rest) / len(live)
+
+    def slots_of_rest(self, rest, seeded):
+        """Connections that the row kernels run."""
+        start, length, _, slot = (a.get() for a in rest)
+        whole = self.graph.incoming if rest is self.storage.rest_in else self.graph.outgoing
+        rows = [slot[start[r] : start[r] + length[r]] for r in np.flatnonzero(seeded)]
+        rows += [whole.slot[whole.start[r] : whole.start[r] + whole.length[r]] for r in np.flatnonzero(~seeded)]
+        return {int(c) for row in rows for c in row}
+
+    def rest(self, rest, rows, weight):
+        """Dense rows of what is in no tile and no block."""
+        (start, length, other, slot), weight = (a.get() for a in rest), weight.get()
+        out = np.zeros((len(rows), self.graph.neurons.size))
+        for i, r in enumerate(rows):
+            k = slice(start[r], start[r] + length[r])
+            np.add.at(out[i], other[k], weight[slot[k]])
+        return out
+
+
+@pytest.mark.parametrize("costs, inside", [(TILES, (0.8, 1)), (DENSE, (0.8, 0.99)), (BOTH, (0.8, 1))])
+def test_storage(cupy, rng, costs, inside):
+    """With tiles, with dense blocks, and with both."""
+    net = network(rng)
+    net.compile() if hasattr(net, "compile") else None
+    storage = Storage(net.plan, costs)
+    share = Truth(net, storage, cupy).check(rng, 10)
+    assert inside[0] <= share <= inside[1]
+    assert bool(storage.blocks) == (costs is not TILES) and (storage.tiles is not None) == (costs is not DENSE)
