@@ -12,7 +12,7 @@ from .errors import NeurographError
 
 __all__ = ["main"]
 
-_LIBRARIES = ("numpy", "scipy", "numba", "networkx", "safetensors", "matplotlib", "torch", "sklearn", "cupy")
+_LIBRARIES = ("numpy", "scipy", "numba", "networkx", "safetensors", "matplotlib", "torch", "sklearn")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--epochs", type=int, default=30, metavar="N", help="passes over the training images")
     demo.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed gives the same accuracies")
     demo.add_argument("--output", default="neurograph_demo.png", metavar="PATH", help="where the picture goes")
-    demo.add_argument("--backend", default="auto", choices=("auto", "cpu", "reference"), help="what runs the networks")
+    demo.add_argument(
+        "--backend", default="auto", choices=("auto", "cpu", "gpu", "reference"), help="what runs the networks"
+    )
     demo.set_defaults(run=_demo)
 
     bench = commands.add_parser(
@@ -174,21 +176,36 @@ def _info(options: argparse.Namespace) -> int:
     from importlib.metadata import PackageNotFoundError, version
 
     from neurograph import __version__, available_backends
+    from neurograph.backends import device
 
     rows = [("neurograph", __version__), ("python", platform.python_version())]
     for name in _LIBRARIES:
         try:
-            rows.append((name, version({"sklearn": "scikit-learn", "cupy": "cupy-cuda12x"}.get(name, name))))
+            rows.append((name, version({"sklearn": "scikit-learn"}.get(name, name))))
         except PackageNotFoundError:
             rows.append((name, "not installed"))
     rows += [
+        ("cupy", device.version() or "not installed"),
         ("system", f"{platform.system()} {platform.machine()}"),
         ("cores", str(_cores())),
         ("backends", ", ".join(available_backends())),
+        ("gpu", _gpu()),
     ]
     for name, value in rows:
         print(f"{name:<12} {value}")
     return 0
+
+
+def _gpu() -> str:
+    """The device with its memory, or why there is none."""
+    from neurograph.backends import device
+
+    if (missing := device.problem()) is not None:
+        return f"none: {missing}"
+    free, total = device.memory()
+    major, minor = device.capability()
+    room = f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB of memory free"
+    return f"{device.name()}, compute capability {major}.{minor}, {room}"
 
 
 def _cores() -> int:

@@ -73,7 +73,7 @@ def run(
         The same seed gives the same networks and accuracies.
     output : path
         Where the picture goes, a ``.png``, ``.svg`` or ``.pdf``.
-    backend : {"auto", "cpu", "reference"}
+    backend : {"auto", "cpu", "gpu", "reference"}
         What runs the networks.
     progress : bool
         Show a bar for each training.

@@ -45,7 +45,21 @@ class Network:
     seed : int
         Seeds every random choice of this network.
     dtype : {"float32", "float64"}
-    backend : {"auto", "cpu", "reference"}
+    backend : {"auto", "cpu", "gpu", "reference"}
+        What runs the network. "gpu" needs an NVIDIA GPU and CuPy, and says what is missing; "auto" takes it for large
+        networks where there is one, and the CPU otherwise (see `runs_on`).
+
+    Attributes
+    ----------
+    backend_name : str
+        As given; another one may be set at any time.
+    last_outputs, last_targets : array
+        What the loss of the last `backward` compared.
+
+    Raises
+    ------
+    NotSupportedError, UnknownNameError
+        For a backend that cannot run here, or that there is none of.
 
     Examples
     --------
@@ -67,7 +81,9 @@ class Network:
             self.dtype = None
         require(self.dtype in (np.float32, np.float64), f"dtype must be float32 or float64, not {dtype!r}")
         require(isinstance(seed, int | np.integer) and seed >= 0, f"seed must be a non-negative integer, not {seed!r}")
-        self.backend_name = backends.resolve(backend)
+        backends.resolve(backend)
+        self.backend_name = backend
+        self._auto = "cpu"  # what "auto" stood for when the plan was lowered
         self.seed = int(seed)
         self.rng = np.random.default_rng(seed)
         self.graph = Graph(self.dtype)
@@ -715,7 +731,20 @@ class Network:
     @property
     def backend(self) -> ModuleType:
         """The backend's module."""
-        return backends.get_backend(self.backend_name)
+        return backends.get_backend(self.runs_on)
+
+    @property
+    def runs_on(self) -> str:
+        """Name of the backend that runs the network: `backend_name`, or what "auto" stands for with its present size.
+
+        "auto" is decided anew whenever the plan is lowered anew; see `plan`.
+        """
+        if self.backend_name != "auto":
+            return self.backend_name
+        if self._plan is None:
+            with ALONE:
+                self._lowered()
+        return self._auto
 
     @property
     @alone
@@ -737,6 +766,8 @@ class Network:
             self._plan = lower(self.graph, schedule)
             self._planned = schedule.version
             self.plans_lowered += 1
+            if self.backend_name == "auto":
+                self._auto = backends.resolve("auto", self.n_connections, self._plan.n_generations, self._auto)
         return self._plan
 
     @property
@@ -945,7 +976,7 @@ class Network:
 
     def compile(self) -> None:
         """Compile the kernels of the backend now, rather than at first use; they are cached on disk."""
-        tiny = Network(dtype=self.dtype, backend=self.backend_name)
+        tiny = Network(dtype=self.dtype, backend=self.runs_on)
         x, y = tiny.add_inputs(2), tiny.add_outputs(1)
         tiny.connect(x, y)
         tiny.predict(np.zeros((1, 2)))
@@ -1391,6 +1422,11 @@ def load(path: str | os.PathLike) -> Any:
     FileNotFoundError, FileFormatError
         If the file is missing, truncated, altered or no network.
 
+    Notes
+    -----
+    A network that was saved with backend "gpu" is loaded with "auto" where there is no GPU, and the logger "neurograph"
+    says why.
+
     Examples
     --------
     >>> import tempfile, neurograph as ng
@@ -1407,7 +1443,7 @@ def load(path: str | os.PathLike) -> Any:
     try:
         if meta.get("kind") == KIND:
             return QuantizedNetwork.restore(arrays, meta, Network)
-        net = Network(seed=meta["seed"], dtype=meta["dtype"], backend=meta["backend"])
+        net = Network(seed=meta["seed"], dtype=meta["dtype"], backend=backends.elsewhere(meta["backend"]))
         state.fill(net, arrays, meta)
     except (KeyError, IndexError, TypeError) as error:
         raise FileFormatError(f"{path} does not hold a whole network ({error!r}); save it again") from error

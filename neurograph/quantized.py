@@ -53,7 +53,8 @@ class QuantizedNetwork:
 
     def __init__(self, packed: Packed, backend: str, rebuild: Callable[..., Any]):
         self._packed, self._rebuild = packed, rebuild
-        self.backend_name = backends.resolve(backend)
+        backends.resolve(backend)
+        self.backend_name = backend
 
     @classmethod
     def of(
@@ -241,7 +242,7 @@ class QuantizedNetwork:
             if isinstance(error, FileFormatError):
                 raise
             raise FileFormatError(f"its arrays do not fit together ({error})") from error
-        return cls(packed, meta["backend"], rebuild)
+        return cls(packed, backends.elsewhere(meta["backend"]), rebuild)
 
     def __repr__(self) -> str:
         size = f"{self.nbytes / 1024:.1f} KiB" if self.nbytes < 2**20 else f"{self.nbytes / 2**20:.1f} MiB"

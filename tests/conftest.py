@@ -6,8 +6,6 @@ import hypothesis
 import numpy as np
 import pytest
 
-import neurograph as ng
-
 from . import device
 
 # Kernels compile during the first examples, so no example has a deadline.

@@ -239,7 +239,7 @@ class Adjacency:
             if reuse:
                 self.other, self.slot = NATURAL, NATURAL  # the memory of the old rows serves the new ones
             other, slot = room_for(room, np.int32), room_for(room, np.int32)
-        slot[:] = 0  # the slack is read too, where a column is brought into row order
+        other[:], slot[:] = 0, 0  # the slack is read too, where kernels take several entries at once
         return other, slot
 
     def restore(self) -> None:

@@ -32,18 +32,27 @@ class _Column:
     """A column on the device.
 
     ``newest`` says where the newest values are, but for the ``notes``: slots whose newest values are on the host.
+    ``changes`` counts how often the host's values were brought to the device.
     """
 
     array: Any
     newest: str = HOST
     notes: list[np.ndarray] = field(default_factory=list)
+    changes: int = 0
 
 
 class Columns:
-    """The columns of a table on the device, over the same slots; see `neurograph.graph.tables.Copies`."""
+    """The columns of a table on the device, over the same slots; see `neurograph.graph.tables.Copies`.
+
+    Attributes
+    ----------
+    derived : dict
+        What others make of columns and keep, each with the `changes` that it was made at.
+    """
 
     def __init__(self, table: Table):
         self._table = table
+        self.derived: dict[str, Any] = {}
         self._columns: dict[str, _Column] = {}
         table.copies = self
 
@@ -90,6 +99,7 @@ class Columns:
                 column.array = cupy.empty(len(entries), entries.dtype)
             column.array.set(entries)
             column.newest, column.notes = BOTH, []
+            column.changes += 1
         elif column.notes or len(column.array) != len(entries):
             patch = Patch()
             self._patch_column(name, column, patch)
@@ -101,6 +111,10 @@ class Columns:
         array = self.read(name)
         self._columns[name].newest = DEVICE
         return array
+
+    def changes(self, name: str) -> int:
+        """How often the host's values of a column were brought here: for what is derived from it."""
+        return self._columns[name].changes
 
     def patch(self, patch: Patch) -> None:
         """Collect what is to be written so that every column is up to date."""
@@ -118,6 +132,7 @@ class Columns:
             return
         slots = column.notes[0] if len(column.notes) == 1 else np.concatenate(column.notes)
         column.notes = []
+        column.changes += 1
         if len(slots) <= FEW:
             patch.add(column.array, slots, entries[slots])
         else:
