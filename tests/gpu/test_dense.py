@@ -19,7 +19,9 @@ def in_rows(source, target, slot):
     return start, length.astype(np.int32), source[order].astype(np.int32), slot[order].astype(np.int32)
 
 
-@pytest.mark.parametrize("precision, dtype", [("float64", np.float64), ("float32", np.float32), ("tf32", np.float32), ("bf16", np.float32)])
+@pytest.mark.parametrize(
+    "precision, dtype", [("float64", np.float64), ("float32", np.float32), ("tf32", np.float32), ("bf16", np.float32)]
+)
 @pytest.mark.parametrize("stands", ["by source", "by target", "anyhow", "with gaps"])
 @pytest.mark.parametrize("add", [False, True])
 def test_block(cupy, rng, precision, dtype, stands, add):
@@ -58,7 +60,9 @@ def test_block(cupy, rng, precision, dtype, stands, add):
     grad = rng.normal(size=column).astype(dtype)
     a, d, g, w = (cupy.asarray(array) for array in (acts, delta, grad, weight))
     ends = (cupy.asarray(array) for array in (cluster, position))
-    dense = Dense(Rows(*(cupy.asarray(r) for r in rows)), *ends, dtype, ld, "float32" if precision == "float64" else precision)
+    dense = Dense(
+        Rows(*(cupy.asarray(r) for r in rows)), *ends, dtype, ld, "float32" if precision == "float64" else precision
+    )
     dense.forward(block, w, a, add)
     dense.backward(block, w, d, add)
     assert (w.get() == weight).all()
@@ -72,6 +76,10 @@ def test_block(cupy, rng, precision, dtype, stands, add):
     near(d.get()[sources], (W.T @ D + add * D)[sources], precision)
     c = slot[inside]
     near(g.get()[c], (D[t[inside]] * X[s[inside]]).sum(axis=1) + add * grad[c], precision)
-    others = [np.setdiff1d(np.arange(N), targets), np.setdiff1d(np.arange(N), sources), np.setdiff1d(np.arange(column), c)]
+    others = [
+        np.setdiff1d(np.arange(N), targets),
+        np.setdiff1d(np.arange(N), sources),
+        np.setdiff1d(np.arange(column), c),
+    ]
     for after, before, rest in zip((a, d, g), (acts, delta, grad), others, strict=True):
         assert (after.get()[rest] == before[rest]).all()

@@ -10,7 +10,11 @@ import numpy as np
 from ... import state
 from ...memory import live
 
-CUBLAS_STATUS = {1: "CUBLAS_STATUS_NOT_INITIALIZED", 7: "CUBLAS_STATUS_INVALID_VALUE", 15: "CUBLAS_STATUS_NOT_SUPPORTED"}
+CUBLAS_STATUS = {
+    1: "CUBLAS_STATUS_NOT_INITIALIZED",
+    7: "CUBLAS_STATUS_INVALID_VALUE",
+    15: "CUBLAS_STATUS_NOT_SUPPORTED",
+}
 HANDLE = 1
 TYPES = {0: np.dtype(np.float32), 1: np.dtype(np.float64), 14: np.dtype(np.uint16)}  # CUDA_R_32F, _64F, _16BF
 # Of each way to compute (CUBLAS_COMPUTE_32F, _64F, _32F_FAST_TF32) the types of the factors and of the result.
