@@ -60,9 +60,8 @@ def test_block(cupy, rng, precision, dtype, stands, add):
     grad = rng.normal(size=column).astype(dtype)
     a, d, g, w = (cupy.asarray(array) for array in (acts, delta, grad, weight))
     ends = (cupy.asarray(array) for array in (cluster, position))
-    dense = Dense(
-        Rows(*(cupy.asarray(r) for r in rows)), *ends, dtype, ld, "float32" if precision == "float64" else precision
-    )
+    dense = Dense(*ends, dtype, ld, "float32" if precision == "float64" else precision)
+    dense.begin(Rows(*(cupy.asarray(r) for r in rows)))
     dense.forward(block, w, a, add)
     dense.backward(block, w, d, add)
     assert (w.get() == weight).all()

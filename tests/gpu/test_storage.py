@@ -55,30 +55,31 @@ class Truth:
         n, ld = graph.neurons.size, -(-samples // 4) * 4
         X, D = rng.normal(size=(n, ld)), rng.normal(size=(n, ld))
         W, weight = self.matrix(), mirror.connections.read("weight")
-        stored, plan = storage.start(mirror, ld), storage.plan
+        stored, plan = storage.start(ld), storage.plan
         grad = cupy.zeros(len(graph.connections["grad"]), np.float64)
         acts, delta = cupy.asarray(X), cupy.asarray(D)
-        stored.begin(weight, acts)
+        stored.begin(mirror, weight, acts)
         got = {}
         for g in range(plan.n_generations):
             stored.forward(g, weight, acts)
-            plain, seeded = (part.get() for part in storage.targets[g])
-            assert sorted([*plain, *seeded]) == sorted(plan.rows[plan.offsets[g] : plan.offsets[g + 1]])
+            own = plan.rows[plan.offsets[g] : plan.offsets[g + 1]]
+            seeded = own[storage.seeded_in[own]]
             sums = acts.get()
             rest = self.rest(storage.rest_in, seeded, weight)
             got |= {t: sums[t] + rest[i] @ X for i, t in enumerate(seeded)}
             np.testing.assert_array_equal(
-                np.delete(sums, [*plain, *seeded], axis=0), np.delete(X, [*plain, *seeded], axis=0)
+                np.delete(sums, own, axis=0), np.delete(X, own, axis=0)
             )
             acts = cupy.asarray(X)  # the activations of this generation are any numbers
             stored.finish(g, acts)
         for t, row in got.items():
             np.testing.assert_allclose(row, W[t] @ X, atol=1e-12)
-        stored.begin_backward(weight)
+        stored.begin_backward(mirror, weight, acts)
         got = {}
         for g in reversed(range(plan.n_generations)):
             stored.backward(g, weight, delta)
-            seeded = storage.sources[g + 1].seeded.get()
+            own = plan.rows[plan.offsets[g] : plan.offsets[g + 1]]
+            seeded = own[storage.seeded_out[own]]
             rest, sums = self.rest(storage.rest_out, seeded, weight), delta.get()
             got |= {s: sums[s] + rest[i] @ D for i, s in enumerate(seeded)}
             delta = cupy.asarray(D)

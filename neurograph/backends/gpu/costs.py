@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 SIDE = 16  # of a tile
 TILED = SIDE * SIDE
 
@@ -84,3 +86,12 @@ class Costs:
             "dense": self.block(pairs, samples),
         }
         return min(by, key=by.__getitem__)
+
+
+ROWS = Costs(row=1.0, tile=1e9, dense=1e9, copied=0.0, called=0.0)  # with which everything runs by rows
+given: Costs | None = None  # if not None these hold on whatever device; an emulated one is not measured
+
+
+def of_device(dtype: np.dtype, precision: str) -> Costs:
+    """The costs of networks of a dtype on the present device."""
+    return ROWS if given is None else given

@@ -116,7 +116,6 @@ class Dense:
 
     Parameters
     ----------
-    incoming : Rows
     cluster, position : device arrays of int32
         Of each neuron slot, the number of its cluster, -1 for none, and where it stands among its members.
     dtype : dtype
@@ -126,8 +125,10 @@ class Dense:
     precision : {"float32", "tf32", "bf16"}
     """
 
-    def __init__(self, incoming: Rows, cluster: Any, position: Any, dtype: np.dtype, ld: int, precision: str):
-        self.incoming, self.cluster, self.position = incoming, cluster, position
+    incoming: Rows
+
+    def __init__(self, cluster: Any, position: Any, dtype: np.dtype, ld: int, precision: str):
+        self.cluster, self.position = cluster, position
         self.dtype, self.ld, self.precision = np.dtype(dtype), ld, precision
         self.narrow = precision == "bf16"
         self.type = np.dtype(np.uint16) if self.narrow else self.dtype
@@ -161,8 +162,9 @@ class Dense:
         given = block.slots("targets"), *self.incoming, self.cluster, self.position, np.int32(block.source_number)
         COLLECT(self.dtype)((T,), (THREADS,), (*given, out, np.int32(S), np.bool_(add), grad))
 
-    def forget(self) -> None:
-        """The weights may change from now on."""
+    def begin(self, incoming: Rows) -> None:
+        """The weights may have changed, and the rows too."""
+        self.incoming = incoming
         self._weights.clear()
 
     def _matrix(self, block: Block, weight: Any) -> tuple[Any, bool]:

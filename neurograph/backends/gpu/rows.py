@@ -11,8 +11,9 @@ import numpy as np
 from ...locks import ALONE
 from ...plan import MEAN, Plan
 from ..state import State
-from .mirror import Rows, mirror_of
+from .mirror import Mirror, Rows, mirror_of
 from .module import Family
+from .storage import Stored, storage_of
 
 __all__ = ["Pass", "backward", "footprint", "forward", "prepare", "stream"]
 
@@ -35,6 +36,7 @@ TOGETHER = 8  # warps of a block that share the columns of one row, at most
 # far LONGER than the mean.
 LONG, CHUNK, MANY, LONGER = 1024, 512, 4096, 4
 ENOUGH_READS = 2  # of a weight in one pass, from which the weights are brought into the order of the rows
+FEWEST = 32  # samples that tiles and dense blocks are worth
 NOT_CUT = 2**31 - 1
 LAST_GRID = 65535  # blocks along y and z
 
@@ -232,6 +234,7 @@ class Pass:
                 same = {name: a for name, a in reuse._buffers.items() if a.shape == self._shapes.get(name)}
                 self._buffers = same
         self._divisor: np.ndarray | None = None
+        self.stored: Stored | None = reuse.stored if isinstance(reuse, Pass) and reuse.ld == self.ld else None
         self.differentiated = False
 
     def buffer(self, name: str) -> Any:
@@ -392,14 +395,25 @@ def _forward(plan: Plan, run: Pass, keep: bool) -> None:
     shape = np.int32(run._n), np.int32(run._batch), np.int32(run.ld)
     flags = np.int32(plan.leaks), acts, z, np.int32(keep_z)
     functions = bias, activation, parameter, aggregation, time_constant, *flags
-    common = rows.start, rows.length, ends, rows.slot, ordered, np.int32(by_slot), *functions, partial
-    launches = list(_launches(targets, WARPS, (min(pieces, LAST_GRID),)))
+    whole = rows.start, rows.length, ends, rows.slot, ordered, np.int32(by_slot), np.int32(0)
+    launches = _launches(targets, WARPS, (min(pieces, LAST_GRID),), whole)
+    stored = stored_for(plan, mirror, run)
+    if stored is not None:
+        rest = (*stored.rest_in, weight, np.int32(1), np.int32(1))
+        apart = _apart(stored, "targets", targets, graph.incoming.length, graph.edits)
+        launches = _joined(
+            _launches(order, WARPS, (min(pieces, LAST_GRID),), args)
+            for order, args in zip(apart, (whole, rest), strict=True)
+        )
+        stored.begin(mirror, weight, acts)
     kernel, special = FORWARD(dtype, lanes), AGGREGATE_SPECIAL(dtype) if plan.n_special else None
     layout.special_targets.cut(graph.incoming.length, graph.edits)
     for t in range(run.steps):
         base = np.int64((run.history + t) * run._n)
-        of_step = (*common, base, *shape)
+        of_step = (*functions, partial, base, *shape)
         for g, of_generation in enumerate(launches):
+            if stored is not None:
+                stored.forward(g, weight, acts)
             for grid, which in of_generation:
                 kernel(grid, (THREADS,), which + of_step)
             if special is not None and (work := layout.special_targets.works[g]).count:
@@ -412,18 +426,53 @@ def _forward(plan: Plan, run: Pass, keep: bool) -> None:
                         run.buffer("kept"), np.int32(t), base, *shape,
                     ),
                 )  # fmt: skip
+            if stored is not None:
+                stored.finish(g, acts)
 
 
-def _launches(order: Order, rows_a_block: int, others: tuple[int, ...] = ()) -> Any:
+def stored_for(plan: Plan, mirror: Mirror, run: Pass) -> Stored | None:
+    """The tiles and dense blocks of a pass, if there are any, and samples enough for them."""
+    if run.steps > 1 or plan.history or run._batch < FEWEST:
+        return None
+    storage = storage_of(plan)
+    if not storage.refresh(mirror):
+        return None
+    if run.stored is None or run.stored.storage is not storage or run.stored.surveys != storage.surveys:
+        run.stored = storage.start(run.ld)
+    return run.stored
+
+
+def _apart(stored: Stored, name: str, order: Order, length: np.ndarray, edits: int) -> tuple[Order, Order]:
+    """An order's neurons of which all connections run by rows, and those that have a rest of them."""
+    orders = stored.storage.orders
+    if name not in orders:
+        seeded = (stored.storage.seeded_in if name == "targets" else stored.storage.seeded_out)[order.host]
+        orders[name] = tuple(
+            Order(order.host[chosen], np.append(0, np.cumsum(chosen))[order.bounds], length)
+            for chosen in (~seeded, seeded)
+        )
+    for part in orders[name]:
+        part.cut(length, edits)
+    return orders[name]
+
+
+def _joined(parts: Any) -> list[list[Any]]:
+    """The launches of several orders, generation after generation."""
+    return [sum(of_generation, []) for of_generation in zip(*parts, strict=True)]
+
+
+def _launches(order: Order, rows_a_block: int, others: tuple[int, ...], rows: tuple[Any, ...]) -> list[list[Any]]:
     """For each generation the grids, and the first arguments, of the chunks of long rows and of the rows."""
-    tables = np.int32(CHUNK), order.chunk_row, order.chunk_begin, order.first_chunk
+    tables = (np.int32(CHUNK), order.chunk_row, order.chunk_begin, order.first_chunk, *rows)
+    launches = []
     for work in order.works:
         of_generation = []
         for first, count, cut in ((work.first_chunk, work.chunks, 1), (work.first, work.count, 0)):
             if count:
                 which = order.slots, np.int32(first), np.int32(count), np.int32(cut), np.int32(work.longest), *tables
                 of_generation.append(((-(-count // rows_a_block), *others), which))
-        yield of_generation
+        launches.append(of_generation)
+    return launches
 
 
 def backward(
@@ -487,7 +536,21 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
     threads = (32 * warps,) if together else (THREADS,)
     shared = 2 * warps * 32 * dtype.itemsize if together else 0
     rows_a_block = 1 if together else WARPS
-    launches = [*_launches(layout.inputs, rows_a_block), *_launches(layout.sources, rows_a_block)]
+    whole = rows.start, rows.length, ends, rows.slot, np.int32(0)
+    both = {"inputs": layout.inputs, "sources": layout.sources}
+    launches = [run for order in both.values() for run in _launches(order, rows_a_block, (), whole)]
+    stored = stored_for(plan, mirror, run)
+    if stored is not None:
+        rest = (*stored.rest_out, np.int32(1))
+        apart = {name: _apart(stored, name, of, graph.outgoing.length, graph.edits) for name, of in both.items()}
+        launches = [
+            launch
+            for orders in apart.values()
+            for launch in _joined(
+                _launches(order, rows_a_block, (), args) for order, args in zip(orders, (whole, rest), strict=True)
+            )
+        ]
+        stored.begin_backward(mirror, weight, acts)
     spread, n, n_outputs = SPREAD_SPECIAL(dtype) if plan.n_special else None, run._n, len(plan.outputs)
     orders = [(layout.inputs, 0), *((layout.sources, g) for g in range(len(layout.sources.works)))]
     adjacency = rows.start, rows.length, ends, rows.slot, weight, grad
@@ -504,7 +567,7 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
         of_step = (*places, np.int64(t * n_outputs), np.int32(n))
         rests = [
             [
-                (*adjacency, bias_grad, fresh, *functions, np.int32(constant), *of_step, np.int32(column), *shape)
+                (weight, grad, bias_grad, fresh, *functions, np.int32(constant), *of_step, np.int32(column), *shape)
                 for column in columns
             ]
             for constant in (0, 1)
@@ -524,7 +587,13 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
                             by_special, np.int32(t), np.int32(run.steps), before, np.int32(n), *shape,
                         ),
                     )  # fmt: skip
+            if stored is not None and g:
+                stored.backward(g - 1, weight, delta)
             # All columns of the chunks come before those of the rows, which add their sums.
             for grid, which in launches[g]:
-                for rest in rests[constant]:
-                    kernel(grid, threads, which + rest, shared_mem=shared)
+                for others in rests[constant]:
+                    kernel(grid, threads, which + others, shared_mem=shared)
+            if stored is not None and g:
+                stored.finish_backward(g - 1, delta)
+    if stored is not None:
+        stored.gradient(acts, delta, add, grad)

@@ -8,8 +8,7 @@ touched; after many of them everything is counted anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import cupy
 import numpy as np
@@ -29,13 +28,6 @@ PATIENCE = 64  # edits, as a share of all connections, between two surveys
 LEAST = 1024  # and at least so many
 ROOM = 2**22  # pairs of groups that are counted in an array rather than by sorting
 REST = Family("tiles.cu", "find_rest")
-
-
-class Part(NamedTuple):
-    """Neurons of one generation on the device, int32: those that nothing but rows reach, and those that have a rest."""
-
-    plain: Any
-    seeded: Any
 
 
 class Neighbours:
@@ -85,11 +77,12 @@ class Storage:
     """
 
     def __init__(self, plan: Plan, costs: Costs | None = None, precision: str = "float32"):
-        self.plan, self.precision = plan, precision
+        self.plan, self.precision = plan, precision if plan.graph.dtype == np.float32 else "float32"
         self._costs = costs
         self.blocks: list[Block] = []
         self.tiles: Tiles | None = None
         self.surveys = 0
+        self.orders: dict[str, Any] = {}  # whoever runs the rows keeps them apart here until the next survey
         self._known = False
         self._edits, self._rebuilds, self._budget = 0, (0, 0), 0
 
@@ -118,9 +111,9 @@ class Storage:
         self._edits, self._known = graph.edits, True
         return self.any
 
-    def start(self, mirror: Mirror, ld: int) -> Stored:
-        """Begin a pass over rows of so many numbers."""
-        return Stored(self, mirror, ld)
+    def start(self, ld: int) -> Stored:
+        """What passes over rows of so many numbers need until the next survey."""
+        return Stored(self, ld)
 
     @property
     def nbytes(self) -> int:
@@ -201,9 +194,7 @@ class Storage:
         for block in blocks:
             self.into.setdefault(int(generation_of[block.target_cluster]), []).append(block)
             self.out_of.setdefault(int(generation_of[block.source_cluster]), []).append(block)
-        ends = [plan.rows[a:b] for a, b in zip(plan.offsets, plan.offsets[1:], strict=False)]
-        self.targets = [_part(rows, self.seeded_in) for rows in ends]
-        self.sources = [_part(rows, self.seeded_out) for rows in [plan.inputs, *ends]]
+        self.orders = {}
         if self.tiles is not None:
             self.tiles.enter(cupy.asarray(np.flatnonzero(self.seeded_in).astype(np.int32)), mirror.incoming)
         self._rest_anew(mirror)
@@ -282,20 +273,31 @@ class Stored:
     generation to the first, and at the end `gradient`.
     """
 
-    def __init__(self, storage: Storage, mirror: Mirror, ld: int):
-        self.storage, self.mirror = storage, mirror
+    def __init__(self, storage: Storage, ld: int):
+        self.storage, self.surveys, self._filled = storage, storage.surveys, False
         dtype, precision = storage.plan.graph.dtype, storage.precision
         self.products = Products(storage.tiles, dtype, ld, precision) if storage.tiles is not None else None
         where = storage.cluster, storage.position
-        self.dense = Dense(mirror.incoming, *where, dtype, ld, precision) if storage.blocks else None
+        self.dense = Dense(*where, dtype, ld, precision) if storage.blocks else None
 
-    def begin(self, weight: Any, acts: Any) -> None:
+    @property
+    def rest_in(self) -> Rows:
+        """By target, what the rows of seeded targets have beside."""
+        return self.storage.rest_in
+
+    @property
+    def rest_out(self) -> Rows:
+        """By source, what the rows of seeded sources have beside."""
+        return self.storage.rest_out
+
+    def begin(self, mirror: Mirror, weight: Any, acts: Any) -> None:
         """Take over the weights and the inputs' rows; ``acts`` has a row a neuron slot."""
         if self.dense:
-            self.dense.forget()
+            self.dense.begin(mirror.incoming)
         if self.products:
             self.products.load(weight, True)
         self.finish(-1, acts)
+        self._filled = True
 
     def forward(self, generation: int, weight: Any, acts: Any) -> None:
         """Write to the rows of the seeded targets of a generation what they get from tiles and blocks."""
@@ -312,10 +314,14 @@ class Stored:
         if self.products:
             self.products.pack(*self._groups(generation), acts)
 
-    def begin_backward(self, weight: Any) -> None:
-        """Take over the weights, which may have changed since."""
+    def begin_backward(self, mirror: Mirror, weight: Any, acts: Any) -> None:
+        """Take over the weights, and the activations where there was a survey since `begin`."""
+        if not self._filled:
+            for generation in range(-1, self.storage.plan.n_generations):
+                self.finish(generation, acts)
+            self._filled = True
         if self.dense:
-            self.dense.forget()
+            self.dense.begin(mirror.incoming)
         if self.products:
             self.products.load(weight, False)
 
@@ -365,6 +371,8 @@ def _distinct(slots: Any) -> np.ndarray:
     return np.unique(np.concatenate([np.zeros(0, np.int64), *slots]))
 
 
-def _part(rows: np.ndarray, seeded: np.ndarray) -> Part:
-    ends: Sequence[np.ndarray] = rows[~seeded[rows]], rows[seeded[rows]]
-    return Part(*(cupy.asarray(np.ascontiguousarray(slots, np.int32)) for slots in ends))
+def storage_of(plan: Plan) -> Storage:
+    """How the connections of a plan are stored; the same object as long as the plan lives."""
+    if "gpu storage" not in plan.layouts:
+        plan.layouts["gpu storage"] = Storage(plan, precision=getattr(plan.graph, "precision", "float32"))
+    return plan.layouts["gpu storage"]
