@@ -14,16 +14,9 @@ from pathlib import Path
 
 HEADERS = Path(__file__).parent / "include"
 FLAGS = (
-    *(
-        "-std=c++17",
-        "-O1",
-        "-fPIC",
-        "-fno-gnu-unique",
-        "-fvisibility=hidden",
-        "-fno-exceptions",
-        "-fno-strict-aliasing",
-    ),
-    *("-ffp-contract=off", "-Wall", "-Wno-unused-function", "-Wno-unknown-pragmas", "-Wno-attributes"),
+    *("-std=c++17", "-O1", "-fPIC", "-fno-gnu-unique", "-fvisibility=hidden", "-fno-exceptions"),
+    *("-fno-strict-aliasing", "-ffp-contract=off", "-fsanitize=alignment,bounds,shift-exponent"),
+    *("-Wall", "-Wno-unused-function", "-Wno-unknown-pragmas", "-Wno-attributes"),
 )
 STATIC_LIMIT = 48 << 10
 
@@ -70,13 +63,11 @@ class Library:
                 total += size
         return total
 
-    def launch(
-        self, grid: tuple[int, ...], block: tuple[int, ...], pointers: list[int], shared: int, order: int
-    ) -> str:
+    def launch(self, grid: tuple[int, ...], block: tuple[int, ...], pointers: list[int], shared: int, way: int) -> str:
         """Run the kernel; what went wrong, or nothing."""
         sizes = [(ctypes.c_uint * 3)(*(*s, 1, 1)[:3]) for s in (grid, block)]
         arguments = (ctypes.c_void_p * max(1, len(pointers)))(*pointers)
-        said = self._launch(sizes[0], sizes[1], arguments, shared, order)
+        said = self._launch(sizes[0], sizes[1], arguments, shared, way)
         return said.decode() if said else ""
 
 
@@ -97,11 +88,13 @@ def build(code: str, options: tuple[str, ...], expression: str) -> Library:
         folder.mkdir(parents=True, exist_ok=True)
         text = f'#line 1 "{file_name}"\n{code}\n#line 1 "launcher of {expression}"\nEMULATION_EXPORT({expression})\n'
         with tempfile.TemporaryDirectory(dir=folder) as work:
-            source, result = Path(work) / "kernel.cpp", Path(work) / "kernel.so"
+            source, compiled, result = (Path(work) / f"kernel.{ending}" for ending in ("cpp", "o", "so"))
             source.write_text(text)
             includes = [f"-I{f}" for f in (HEADERS, *folders)]
-            flags = [*FLAGS, *options, *includes, "-include", "cuda_emulation.h", "-shared"]
-            _run(["g++", *flags, "-x", "c++", str(source), "-o", str(result)], expression)
+            flags = [*FLAGS, *options, *includes, "-include", "cuda_emulation.h"]
+            _run(["g++", *flags, "-c", "-x", "c++", str(source), "-o", str(compiled)], expression)
+            # Without the flags, for the checks call functions of ours and not those of the compiler's library.
+            _run(["g++", "-shared", str(compiled), "-o", str(result)], expression)
             os.replace(result, path)
     return Library(path, expression)
 

@@ -68,7 +68,7 @@ def compute(function: Any, *arguments: Any, **options: Any) -> Any:
             with np.errstate(all="ignore"):
                 host[...] = function(*values, **options)
 
-        graph.record(again, [made, *_arrays(arguments)])
+        graph._record(again, [made, *_arrays(arguments)])
         made._memory.bytes.fill(0xFF)
     return made
 
@@ -86,7 +86,7 @@ def change(function: Any, target: ndarray, *arguments: Any) -> None:
     if graph is None:
         act()
     else:
-        graph.record(act, [target, *_arrays(arguments)])
+        graph._record(act, [target, *_arrays(arguments)])
 
 
 def _arrays(values: Any) -> list[ndarray]:
@@ -251,6 +251,11 @@ class ndarray:
         return len(self._host)
 
     # Ways to the host: all of them synchronise.
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        raise TypeError(
+            f"numpy.{function.__name__} on a device array: CuPy may do it, the emulation wants cupy.* asked"
+        )
+
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise TypeError(IMPLICIT)
 
@@ -341,7 +346,7 @@ class ndarray:
             raise IndexError("only device arrays index a device array")
         if isinstance(value, np.ndarray) and value.ndim:
             raise TypeError(
-                f"Unsupported type {type(value)}: NumPy arrays are not assigned to device arrays, use set() or asarray()"
+                f"Unsupported type {type(value)}: NumPy arrays are not assigned to device arrays, use set()"
             )
         if isinstance(value, np.ndarray):
             value = value[()]
@@ -360,7 +365,7 @@ class ndarray:
     def copy(self, order: str = "C") -> ndarray:
         return compute(lambda a: a.copy(order="C"), self)
 
-    def view(self, dtype: Any = None, array_class: Any = None) -> ndarray:
+    def view(self, dtype: Any = None, type: Any = None) -> ndarray:
         return self._view(self._host.view() if dtype is None else self._host.view(dtype))
 
     def reshape(self, *shape: Any, order: str = "C") -> ndarray:

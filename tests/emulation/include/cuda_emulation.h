@@ -45,6 +45,7 @@ struct uint3 {
 constexpr int warpSize = 32;
 
 #include "fibers.h"
+#include "undefined.h"
 
 #define threadIdx (::emulation::thread_index)
 #define blockIdx (::emulation::block_index)
