@@ -35,6 +35,7 @@ from .schedule import Schedule
 from .sequences import State
 
 LONGEST_DELAY = 2**15 - 1
+PRECISIONS = ("float32", "tf32", "bf16")
 
 
 class Network:
@@ -48,6 +49,8 @@ class Network:
     backend : {"auto", "cpu", "gpu", "reference"}
         What runs the network. "gpu" needs an NVIDIA GPU and CuPy, and says what is missing; "auto" takes it for large
         networks where there is one, and the CPU otherwise (see `runs_on`).
+    precision : {"float32", "tf32", "bf16"}
+        See the property.
 
     Attributes
     ----------
@@ -74,7 +77,7 @@ class Network:
     ((1, 1), 3, <Network: 6 neurons, 11 connections, 2 inputs, 1 outputs>)
     """
 
-    def __init__(self, seed: int = 0, dtype: Any = "float32", backend: str = "auto"):
+    def __init__(self, seed: int = 0, dtype: Any = "float32", backend: str = "auto", precision: str = "float32"):
         try:
             self.dtype = np.dtype(dtype)
         except TypeError:
@@ -95,6 +98,7 @@ class Network:
         self._groups: dict[str, Group] = {}
         self._schedule: Schedule | None = None
         self._plan: Plan | None = None
+        self.precision = precision
         self._planned = -1
         self._pass: Any = None
         self._spare: Any = None  # the pass before: its memory serves the next one
@@ -385,7 +389,7 @@ class Network:
             raise _NoConnectionError(
                 f"there is no connection {int(source)} -> {int(target)} with delay {delay}; `has_connection` asks first"
             )
-        return Connection(self, slot, self.graph.connections["id"][slot])
+        return Connection(self, slot, self.graph.connections.read("id")[slot])
 
     @alone
     def has_connection(self, source: Any, target: Any, delay: int = 0) -> bool:
@@ -510,13 +514,13 @@ class Network:
             sharing = self.graph.weights
             if any("frozen" in table and table.read("frozen").any() for table in (sharing.tenants, sharing.table)):
                 return None
-            if smallest and (sharing.n_tied or np.isnan(sharing.tenants.read("weight")).any()):
+            if smallest and (sharing.n_tied or self._some_weight_is_nan()):
                 return None
             doomed = float(connections)
         rng = rng or self.rng
         random = rng.bit_generator.state
         try:
-            drawn = draw_successors(self.graph, doomed, rng, smallest)
+            drawn = draw_successors(self.graph, doomed, rng, self._smallest if smallest else False)
         except BaseException:
             rng.bit_generator.state = random
             raise
@@ -528,6 +532,63 @@ class Network:
         schedule.remove_connections()
         schedule.add_connections(source, target, np.zeros(1, np.int16))
         return Connections(self, new, np.arange(first, first + len(new)))
+
+    def _some_weight_is_nan(self) -> bool:
+        weight = self.backend.column(self.graph.connections, "weight", False)
+        return bool((weight != weight).any())
+
+    @property
+    def _smallest(self) -> bool | Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """How `draw_successors` finds the smallest weights: by itself, or where the backend has them."""
+        if "magnitude" not in self.backend.SCORES:
+            return True
+        slots = self.graph.connections.live()
+        return lambda code, counts: self.backend.lowest(self.graph.connections, "magnitude", slots, counts, code[slots])
+
+    @alone
+    def lowest(self, connections: Connections, score: str, counts: Any, regions: Any = None) -> np.ndarray | None:
+        """Choose the connections of lowest score where a device has what the score is made of.
+
+        Parameters
+        ----------
+        connections : Connections
+            Different ones to choose from.
+        score : str
+            "magnitude", "gradient" or "saliency", as `neurograph.sparsity.SCORES` define them.
+        counts : array of int, shape (n_regions,)
+            How many to choose in each region; all of it where it has fewer.
+        regions : array of int, optional
+            Region of each connection; by default they are one.
+
+        Returns
+        -------
+        ndarray of int, or None
+            Indices into `connections`, ascending; of equal scores those of the oldest. None where the backend computes
+            on the host, knows no such score, or a score is no number: then the caller computes the scores.
+
+        Raises
+        ------
+        StaleError
+            If any of them was removed already.
+
+        Examples
+        --------
+        >>> net = Network(seed=0, backend="cpu")
+        >>> connections = net.connect(net.add_inputs(4), net.add_outputs(2))
+        >>> net.lowest(connections, "magnitude", [3]) is None
+        True
+        """
+        require(connections._network is self, "the connections belong to another network")
+        if score not in self.backend.SCORES:
+            return None
+        slots = connections.slots
+        self._spread()
+        chosen = self.backend.lowest(self.graph.connections, score, slots, np.asarray(counts), regions)
+        if chosen is None:
+            return None
+        taken = np.zeros(self.graph.connections.size, bool)
+        taken[chosen] = True
+        return np.flatnonzero(taken[slots])
 
     @alone
     def order_inputs(self, neurons: Any) -> None:
@@ -745,6 +806,34 @@ class Network:
             with ALONE:
                 self._lowered()
         return self._auto
+
+    @property
+    def precision(self) -> str:
+        """What a GPU may round weights and activations to before it multiplies them; to be set at any time.
+
+        "float32" is exact. "tf32" keeps 11 bits of each number, "bf16" 8 and stores activations in half the bytes;
+        sums, weights and the optimizer's state stay in float32 (Micikevicius et al. 2018, "Mixed precision training",
+        section 3.1: master weights). Other backends always compute exactly.
+
+        Examples
+        --------
+        >>> net = Network()
+        >>> net.precision = "bf16"
+        >>> net.precision
+        'bf16'
+        """
+        return self.graph.precision
+
+    @precision.setter
+    @alone
+    def precision(self, value: str) -> None:
+        require(value in PRECISIONS, f"precision must be one of {', '.join(PRECISIONS)}, not {value!r}")
+        require(
+            value == "float32" or self.dtype == np.float32,
+            f"precision {value!r} is for networks of dtype float32, not {self.dtype}; make one of float32, or leave it",
+        )
+        self.graph.precision = value
+        self._changed_neurons()
 
     @property
     @alone
@@ -1444,6 +1533,7 @@ def load(path: str | os.PathLike) -> Any:
         if meta.get("kind") == KIND:
             return QuantizedNetwork.restore(arrays, meta, Network)
         net = Network(seed=meta["seed"], dtype=meta["dtype"], backend=backends.elsewhere(meta["backend"]))
+        net.precision = meta.get("precision", "float32")
         state.fill(net, arrays, meta)
     except (KeyError, IndexError, TypeError) as error:
         raise FileFormatError(f"{path} does not hold a whole network ({error!r}); save it again") from error

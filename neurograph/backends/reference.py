@@ -12,7 +12,7 @@ import numpy as np
 from ..functions import activations
 from ..functions.losses import Loss
 from ..plan import MEAN, SPECIAL, Plan
-from .host import collect, column, spread
+from .host import SCORES, collect, column, lowest, spread
 from .packed_reference import all_finite
 from .packed_reference import predict as predict_packed
 from .state import State
@@ -20,6 +20,7 @@ from .updates import adam, rmsprop, sgd
 
 __all__ = [
     "LOSSES",
+    "SCORES",
     "Pass",
     "adam",
     "all_finite",
@@ -28,6 +29,7 @@ __all__ = [
     "column",
     "footprint",
     "forward",
+    "lowest",
     "predict_packed",
     "rmsprop",
     "sgd",

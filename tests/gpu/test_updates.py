@@ -7,11 +7,12 @@ from neurograph.backends import updates as truth
 from neurograph.backends.gpu import updates
 
 RULES = [
-    *[("sgd", dict(lr=0.1, momentum=m, nesterov=n, weight_decay=0.05)) for m, n in [(0.0, False), (0.9, False), (0.9, True)]],
+    ("sgd", dict(lr=0.1, momentum=0.0, nesterov=False, weight_decay=0.05)),
+    *[("sgd", dict(lr=0.1, momentum=0.9, nesterov=ahead, weight_decay=0.05)) for ahead in (False, True)],
     ("adam", dict(lr=0.02, beta1=0.8, beta2=0.95, eps=1e-4, weight_decay=0.05, decoupled=False)),
     ("adam", dict(lr=0.02, beta1=0.8, beta2=0.95, eps=1e-4, weight_decay=0.05, decoupled=True)),
     *[("rmsprop", dict(lr=0.01, alpha=0.9, eps=1e-5, momentum=m, weight_decay=0.05)) for m in (0.0, 0.8)],
-]  # fmt: skip
+]
 CASES = [(np.float32, *rule) for rule in RULES] + [(np.float64, *RULES[3])]
 N_STATES = {"sgd": 1, "adam": 2, "rmsprop": 2}
 

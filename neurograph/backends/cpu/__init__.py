@@ -12,7 +12,7 @@ import numpy as np
 
 from ...locks import ALONE
 from ...plan import MEAN, Plan
-from ..host import collect, column, spread
+from ..host import SCORES, collect, column, lowest, spread
 from ..state import State
 from . import blas, blocked, kernels, long_rows, sparse, threads
 from .blocks import Blocks, blocks_of
@@ -25,6 +25,7 @@ from .updates import adam, rmsprop, sgd
 
 __all__ = [
     "LOSSES",
+    "SCORES",
     "Pass",
     "adam",
     "all_finite",
@@ -33,6 +34,7 @@ __all__ = [
     "column",
     "footprint",
     "forward",
+    "lowest",
     "predict_packed",
     "rmsprop",
     "sgd",

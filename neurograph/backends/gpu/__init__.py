@@ -15,10 +15,13 @@ from .finite import all_finite
 from .losses import LOSSES
 from .mirror import columns_of
 from .rows import Pass, backward, footprint, forward, prepare, stream
+from .select import SCORES
+from .select import lowest_slots as lowest
 from .updates import adam, rmsprop, sgd
 
 __all__ = [
     "LOSSES",
+    "SCORES",
     "Pass",
     "adam",
     "all_finite",
@@ -27,6 +30,7 @@ __all__ = [
     "column",
     "footprint",
     "forward",
+    "lowest",
     "predict_packed",
     "prepare",
     "rmsprop",

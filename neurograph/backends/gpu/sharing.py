@@ -36,10 +36,9 @@ class Tenants(NamedTuple):
 
 
 def spread(key: Any, shared: Any, own: Any) -> None:
-    """Copy every shared value to its tenants: ``own[i] = shared[key[i] - 1]`` wherever ``key[i]`` is not 0."""
+    """``own[i] = shared[key[i] - 1]`` wherever ``key[i]`` is not 0."""
     if key.size:
-        arguments = (key, shared, own, np.int64(key.size))
-        SPREAD(own.dtype)((blocks_for(key.size),), (THREADS,), arguments)
+        SPREAD(own.dtype)((blocks_for(key.size),), (THREADS,), (key, shared, own, np.int64(key.size)))
 
 
 def tenants_of(key: Any, n_parameters: int, size: int = CHUNK) -> Tenants:
@@ -61,7 +60,7 @@ def tenants_of(key: Any, n_parameters: int, size: int = CHUNK) -> Tenants:
 
 
 def collect(tenants: Tenants, own: Any, shared: Any) -> None:
-    """Add up the tenants' gradients: ``shared[r]`` becomes the sum of those of row r's tenants, 0 where it has none."""
+    """``shared[r]`` becomes the sum of ``own`` over the tenants of row r, 0 where it has none."""
     if not tenants.n_parameters:
         return
     partials = cupy.empty(max(1, tenants.n_chunks), np.float64)
