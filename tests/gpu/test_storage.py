@@ -1,4 +1,4 @@
-"""What of a network is stored as tiles or dense blocks: sums, deltas and gradients, with the rest, are those of all rows."""
+"""What is stored as tiles or dense blocks: sums, deltas and gradients are, with the rest, those of all connections."""
 
 import numpy as np
 import pytest
@@ -67,9 +67,7 @@ class Truth:
             sums = acts.get()
             rest = self.rest(storage.rest_in, seeded, weight)
             got |= {t: sums[t] + rest[i] @ X for i, t in enumerate(seeded)}
-            np.testing.assert_array_equal(
-                np.delete(sums, own, axis=0), np.delete(X, own, axis=0)
-            )
+            np.testing.assert_array_equal(np.delete(sums, own, axis=0), np.delete(X, own, axis=0))
             acts = cupy.asarray(X)  # the activations of this generation are any numbers
             stored.finish(g, acts)
         for t, row in got.items():

@@ -11,7 +11,7 @@ TOLERANCE = {"float64": 1e-13, "float32": 1e-6, "tf32": 1e-3, "bf16": 1e-2}
 
 
 class Case:
-    """Groups of neurons of ragged sizes at random slots, tiles between some of them, and connections in and out of them.
+    """Groups of neurons of ragged sizes at random slots, tiles between some of them, connections in and out of them.
 
     The first ``n_sources`` groups lead to the others. Rows have slack with stale entries, and slots have gaps.
     """
@@ -40,7 +40,9 @@ class Case:
                 fill = rng.choice(fills) if self.open[source, target] else 0.03
                 pairs.append(cells[rng.random(len(cells)) < fill])
         pairs = rng.permutation(np.concatenate(pairs))
-        self.connections = {tuple(pair): slot for pair, slot in zip(pairs.tolist(), self._slots(len(pairs)))}
+        self.connections = {
+            tuple(pair): slot for pair, slot in zip(pairs.tolist(), self._slots(len(pairs)), strict=True)
+        }
         self.weight = rng.normal(size=self.column).astype(dtype)
 
     def _slots(self, count):

@@ -399,7 +399,7 @@ def _forward(plan: Plan, run: Pass, keep: bool) -> None:
     launches = _launches(targets, WARPS, (min(pieces, LAST_GRID),), whole)
     stored = stored_for(plan, mirror, run)
     if stored is not None:
-        rest = (*stored.rest_in, weight, np.int32(1), np.int32(1))
+        rest = (*stored.storage.rest_in, weight, np.int32(1), np.int32(1))
         apart = _apart(stored, "targets", targets, graph.incoming.length, graph.edits)
         launches = _joined(
             _launches(order, WARPS, (min(pieces, LAST_GRID),), args)
@@ -541,7 +541,7 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
     launches = [run for order in both.values() for run in _launches(order, rows_a_block, (), whole)]
     stored = stored_for(plan, mirror, run)
     if stored is not None:
-        rest = (*stored.rest_out, np.int32(1))
+        rest = (*stored.storage.rest_out, np.int32(1))
         apart = {name: _apart(stored, name, of, graph.outgoing.length, graph.edits) for name, of in both.items()}
         launches = [
             launch

@@ -1,4 +1,4 @@
-"""How the connections of a plan are stored on the device: row by row, in tiles or as dense blocks, whichever costs least.
+"""How connections are stored on the device: row by row, in tiles or as dense blocks, whichever costs least.
 
 Between every two clusters (neurons of one generation and home) connections are counted tile by tile. A pair of clusters
 becomes a dense block where that is cheapest; elsewhere the tiles that are filled enough are opened; what is in neither
@@ -26,6 +26,7 @@ SUM = AGGREGATIONS["sum"]
 SAMPLES = 512  # for which the choice is made
 PATIENCE = 64  # edits, as a share of all connections, between two surveys
 LEAST = 1024  # and at least so many
+FEWEST = 20_000  # connections from which a choice is worth measuring what it costs
 ROOM = 2**22  # pairs of groups that are counted in an array rather than by sorting
 REST = Family("tiles.cu", "find_rest")
 
@@ -38,7 +39,7 @@ class Neighbours:
         slots = np.concatenate([plan.inputs, plan.rows]).astype(np.int64)
         widths = np.concatenate([[len(plan.inputs)], np.diff(plan.offsets)])
         generation = np.repeat(np.arange(-1, plan.n_generations), widths)
-        home, place = graph.neurons["home"][slots].astype(np.int64), graph.places()[slots]
+        home, place = graph.neurons.read("home")[slots].astype(np.int64), graph.places()[slots]
         order = np.lexsort((place, home, generation))
         slots, generation, home, square = slots[order], generation[order], home[order], place[order] // SIDE
         apart = np.ones(len(slots), bool)
@@ -55,7 +56,7 @@ class Neighbours:
         self.widths = np.bincount(cluster, minlength=self.n_clusters)
         self.group, self.cluster_of = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
         self.group[slots], self.cluster_of[slots] = group, cluster
-        adds = graph.neurons["aggregation"][slots] == SUM
+        adds = graph.neurons.read("aggregation")[slots] == SUM
         # A group or cluster is reached by tiles or blocks only if all of it can go on from a sum.
         self.group_adds = np.bincount(group, ~adds, self.count) == 0
         self.cluster_adds = np.bincount(cluster, ~adds, self.n_clusters) == 0
@@ -88,6 +89,9 @@ class Storage:
 
     # -- what the passes ask -------------------------------------------------------------------------------------------
 
+    rest_in: Rows  # by target, what the rows of seeded targets have beside
+    rest_out: Rows  # by source
+
     @property
     def any(self) -> bool:
         """Whether there are tiles or blocks."""
@@ -96,7 +100,8 @@ class Storage:
     def refresh(self, mirror: Mirror) -> bool:
         """Take in what was edited; whether there are tiles or blocks. The mirror is up to date."""
         graph = self.plan.graph
-        if self.plan.history or not self.plan.n_generations:
+        few = self._costs is None and measured.given is None and len(graph.connections) < FEWEST
+        if few or self.plan.history or not self.plan.n_generations:
             self.blocks, self.tiles, self._known = [], None, False
             return False
         if self._known and self._edits == graph.edits:
@@ -129,14 +134,14 @@ class Storage:
         self.surveys += 1
         self._budget = max(LEAST, len(graph.connections) // PATIENCE)
         near, live = Neighbours(plan), graph.connections.live()
-        source, target = (graph.connections[end][live] for end in ("source", "target"))
+        source, target = (graph.connections.read(end)[live] for end in ("source", "target"))
         to, out_of, count = _count_pairs(near.group[target], near.group[source], near.count)
         self.blocks = self._choose(near, to, out_of, count)
         taken = np.zeros((near.n_clusters, near.n_clusters), bool) if self.blocks else None
         for block in self.blocks:
             assert taken is not None
             taken[block.target_cluster, block.source_cluster] = True
-            block.find_base(graph.incoming.rows, graph.connections["source"], graph.connections["target"])
+            block.find_base(graph.incoming.rows, graph.connections.read("source"), graph.connections.read("target"))
         opened = self._opened
         if taken is not None:
             opened &= ~taken[near.cluster[to], near.cluster[out_of]]
@@ -246,12 +251,11 @@ class Storage:
         """Look again at the pairs of neurons whose connections came or went."""
         graph = self.plan.graph
         if self.tiles is not None:
-            ends = (cupy.asarray(end.astype(np.int32)) for end in (sources, targets))
-            self.tiles.patch(*ends, mirror.incoming)
-        source, target = graph.connections["source"], graph.connections["target"]
+            source, target = (cupy.asarray(end.astype(np.int32)) for end in (sources, targets))
+            self.tiles.patch(source, target, mirror.incoming)
         for block in self.blocks:
             if np.isin(sources, block.sources).any() and np.isin(targets, block.targets).any():
-                block.find_base(graph.incoming.rows, source, target)
+                block.find_base(graph.incoming.rows, *(graph.connections.read(end) for end in ("source", "target")))
         rebuilt = (graph.incoming.rebuilds, graph.outgoing.rebuilds) != self._rebuilds
         grown = len(self.rest_in.other) != len(mirror.incoming.other)
         grown |= len(self.rest_out.other) != len(mirror.outgoing.other)
@@ -268,8 +272,8 @@ class Storage:
 class Stored:
     """The tiles and blocks of one pass: what they add to the rows of each generation.
 
-    Forward, generation after generation: `forward`, then the row kernel over the generation, whose ``seeded`` targets go
-    on from what their rows hold and have only the rest, then `finish`. Backward the same with deltas, from the last
+    Forward, generation after generation: `forward`, then the row kernel over the generation, whose ``seeded`` targets
+    go on from what their rows hold and have only the rest, then `finish`. Backward the same with deltas, from the last
     generation to the first, and at the end `gradient`.
     """
 
@@ -279,16 +283,6 @@ class Stored:
         self.products = Products(storage.tiles, dtype, ld, precision) if storage.tiles is not None else None
         where = storage.cluster, storage.position
         self.dense = Dense(*where, dtype, ld, precision) if storage.blocks else None
-
-    @property
-    def rest_in(self) -> Rows:
-        """By target, what the rows of seeded targets have beside."""
-        return self.storage.rest_in
-
-    @property
-    def rest_out(self) -> Rows:
-        """By source, what the rows of seeded sources have beside."""
-        return self.storage.rest_out
 
     def begin(self, mirror: Mirror, weight: Any, acts: Any) -> None:
         """Take over the weights and the inputs' rows; ``acts`` has a row a neuron slot."""

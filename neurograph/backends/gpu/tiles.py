@@ -2,8 +2,8 @@
 
 What block pruning leaves are full tiles (a block of 32 x 32 is four of them); where connections stand close enough, a
 tile that is filled partly costs less than its connections one by one do. A mask of 256 bits tells which cells of a tile
-are connected: absent ones are exact zeros for the products, and nobody writes gradients for them. Every sum is formed by
-one warp in a fixed order, so results do not depend on the launch.
+are connected: absent ones are exact zeros for the products, and nobody writes gradients for them. Every sum is formed
+by one warp in a fixed order, so results do not depend on the launch.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class Products:
         return held
 
     def forward(self, lo: int, hi: int, acts: Any, begun: Any) -> None:
-        """Write the sums that groups ``lo`` to ``hi`` get from tiles to their rows, or add where they have ``begun``."""
+        """Write what groups ``lo`` to ``hi`` get through tiles to their rows, or add where they have ``begun``."""
         self._multiply(lo, hi, self.tiles.by_target, acts, begun, False)
 
     def backward(self, lo: int, hi: int, delta: Any, begun: Any) -> None:
