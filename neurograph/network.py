@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import backends, checks, sequences
-from .backends import host
+from .backends import device, host
 from .checks import require
 from .errors import (
     CycleError,
@@ -20,7 +20,7 @@ from .errors import (
     StaleError,
     UnknownNeuronError,
 )
-from .functions import activations, aggregations, initializers, losses
+from .functions import activations, aggregations, arrays, initializers, losses
 from .graph.graph import HIDDEN, INPUT, Graph
 from .graph.sharing import Sharing, distinct
 from .graph.views import Connection, Connections, Group, Neuron, column_of
@@ -29,7 +29,7 @@ from .names import Names
 from .parameters import Parameters
 from .plan import Plan, lower
 from .quantized import KIND, QuantizedNetwork
-from .samples import SparseSamples, inputs, one_step
+from .samples import DeviceRows, SparseSamples, inputs, one_step, unwrapped
 from .sampling import FreePairs, draw_pairs, draw_successors, free_pairs
 from .schedule import Schedule
 from .sequences import State
@@ -92,8 +92,9 @@ class Network:
         self.graph = Graph(self.dtype)
         self.counters: dict[str, int] = {}
         self.names = Names()
-        self.last_outputs: np.ndarray | None = None
         self.last_targets: Any = None
+        self._last_outputs: Any = None
+        self._follow: Callable[[Any], Any] = arrays.to_host  # brings an array to where X was
         self.plans_lowered = 0
         self._groups: dict[str, Group] = {}
         self._schedule: Schedule | None = None
@@ -876,7 +877,8 @@ class Network:
         Parameters
         ----------
         X : array, shape (batch, n_inputs) or (batch, time, n_inputs), or SciPy sparse matrix (batch, n_inputs)
-            With a time axis if the network `remembers`. Of a sparse matrix only the active inputs run, if all that read
+            Of NumPy, or of CuPy, and then so are the outputs: on the backend "gpu" they stay on the device. With a time
+            axis if the network `remembers`. Of a sparse matrix only the active inputs run, if all that read
             inputs read nothing else and sum or average; else it is made dense piece by piece.
         batch_size : int, optional
             Samples that run together; by default as many as keep the activations small.
@@ -944,7 +946,7 @@ class Network:
         if steps is not None:
             checks.whole("steps", steps, 1)
         checks.whole("max_steps", max_steps, 1)
-        X = inputs(X, self.n_inputs, self.dtype)
+        X, follow = self._accepted(inputs(X, self.n_inputs, self.dtype))
         X = X.dense() if isinstance(X, SparseSamples) else X
         self._require_outputs()
         with ALONE:
@@ -956,7 +958,7 @@ class Network:
                     f"after {taken} steps some neuron still changes by {change:.3g} a step, more than {tolerance:g}; "
                     "give more max_steps, a larger tolerance, a number of steps, or weaker loops"
                 )
-            return run.outputs[:, -1]
+            return follow(run.outputs[:, -1])
 
     def backward(
         self,
@@ -978,12 +980,14 @@ class Network:
         Parameters
         ----------
         X : array, shape (batch, n_inputs) or (batch, time, n_inputs), or SciPy sparse matrix (batch, n_inputs)
+            Of NumPy or CuPy.
         Y : array
             (batch, n_outputs), or integer labels (batch,) for "cross_entropy". With a time axis after the batch it is
             compared at every step, without one at the last step.
         loss : str or callable
             "mse", "mae", "huber", "cross_entropy", "binary_cross_entropy", or a function
-            ``(outputs, Y) -> (value, gradient)`` over rows of outputs, which are the steps that count.
+            ``(outputs, Y) -> (value, gradient)`` over rows of outputs, which are the steps that count. It is given
+            arrays of NumPy; of CuPy on the backend "gpu" where X is one without a time axis.
         mask : array of bool, shape (batch, time), optional
             True for the steps that count: sequences of several lengths, padded to one. Without a time axis in Y the
             last of them is compared.
@@ -1009,18 +1013,20 @@ class Network:
         """
         measure = losses.get(loss)
         named = measure in losses.LOSSES.values()
-        rows = targets = Y
+        rows = targets = Y = unwrapped(Y)
         compared: Any = None
 
-        def measured(outputs: np.ndarray) -> tuple[float, np.ndarray]:
+        def measured(outputs: Any) -> tuple[float, Any]:
             nonlocal rows
             rows = outputs[:, 0] if compared is None else outputs[compared.sample, compared.step]
+            on_device = arrays.on_device(rows)
             if named:
-                value, gradient = measure(rows, targets)
+                value, gradient = measure(rows, targets if on_device else arrays.to_host(targets))
             else:
+                rows = follow(rows)
                 with np.errstate(all="ignore"):  # a diverged network is reported by its loss, not by warnings
-                    value, gradient = measure(rows, targets)
-                gradient = np.asarray(gradient, self.dtype)
+                    value, gradient = measure(rows, follow(targets))
+                gradient = gradient if on_device else np.asarray(arrays.to_host(gradient), self.dtype)
             if compared is None:
                 return value, gradient[:, None]
             everywhere = np.zeros(outputs.shape, self.dtype)
@@ -1030,7 +1036,7 @@ class Network:
         with ALONE:
             plan = self._lowered()
             flat = plan.history == 0
-            X = inputs(X, len(plan.inputs), self.dtype, not flat)
+            X, follow = self._accepted(inputs(X, len(plan.inputs), self.dtype, not flat))
             self._require_outputs()
             for name, number in (("truncate", truncate), ("recompute", recompute)):
                 if number is not None and not isinstance(number, bool):
@@ -1052,16 +1058,31 @@ class Network:
                 # what the loss may refuse is refused before; a loss by name may be tried on zeros.
                 if named:
                     count = len(X) if compared is None else len(compared.sample)
-                    measure(np.zeros((count, len(plan.outputs)), self.dtype), targets)
+                    measure(np.zeros((count, len(plan.outputs)), self.dtype), arrays.to_host(targets))
                 reuse, self._spare, self._pass = self._pass, None, None
             self._spread()
-            value, run, whole = sequences.backward(backend, plan, X, raw, measured, truncate, recompute, reuse, samples)
+
+            def attempt() -> tuple[float, Any, bool]:
+                options = truncate, recompute, reuse, samples
+                return sequences.backward(backend, plan, X, raw, measured, *options)
+
+            try:
+                value, run, whole = attempt()
+            except MemoryError as error:
+                reuse = None
+                value, run, whole = self._once_more(attempt, error)
             self._spare = self._pass
             self._passed(run, whole, flat)
-            self.last_outputs, self.last_targets = rows, targets
+            self._last_outputs, self._follow, self.last_targets = rows, follow, targets
             for sharing in (self.graph.weights, self.graph.biases):
                 backend.collect(sharing)
         return float(value)
+
+    @property
+    def last_outputs(self) -> Any:
+        """Outputs that the last `backward` compared, of NumPy or CuPy as its X was; None before."""
+        self._last_outputs = self._follow(self._last_outputs)
+        return self._last_outputs
 
     def compile(self) -> None:
         """Compile the kernels of the backend now, rather than at first use; they are cached on disk."""
@@ -1449,24 +1470,55 @@ class Network:
         with ALONE:
             plan = self._lowered()
             remembers = plan.history > 0
-            X = inputs(X, len(plan.inputs), self.dtype, remembers)
+            X, follow = self._accepted(inputs(X, len(plan.inputs), self.dtype, remembers))
             self._spread()
             raw = None if state is None else state.to_slots(self.graph, len(X), plan)
             steps = X if remembers else one_step(X)
-            result, raw, run, whole = sequences.predict(
-                self.backend, plan, steps, raw, batch_size, self._pass, read, want_state
-            )
+            backend, before = self.backend, raw
+
+            def attempt() -> tuple[Any, Any, Any, bool]:
+                return sequences.predict(backend, plan, steps, before, batch_size, self._pass, read, want_state)
+
+            try:
+                result, raw, run, whole = attempt()
+            except MemoryError as error:
+                result, raw, run, whole = self._once_more(attempt, error)
             self._passed(run, whole, not remembers)
+            result = follow(result)
         after = State.of(self.graph, raw) if want_state and raw is not None else None
         return result if remembers else result[:, 0], after
+
+    def _accepted(self, X: Any) -> tuple[Any, Callable[[Any], Any]]:
+        """X for the backend, and what brings results to where it was."""
+        if isinstance(X, DeviceRows):
+            return self.backend.accept(X.array), arrays.to_device
+        return X, arrays.to_host
+
+    def _once_more(self, attempt: Callable[[], Any], error: MemoryError) -> Any:
+        """A pass again, without what older ones hold, if it was the device's memory that ran out."""
+        if not device.ran_out(error):
+            raise error
+        error.__traceback__ = None  # its frames hold the arrays of the pass that failed
+        self._pass = self._spare = None
+        device.release()
+        try:
+            return attempt()
+        except MemoryError as again:
+            if not device.ran_out(again):
+                raise
+            raise device.too_small(again) from None
 
     def _passed(self, run: Any, whole: bool, flat: bool = True) -> None:
         self._pass, self._pass_whole, self._pass_flat = run, whole, flat
         self._pass_knows = self.graph.neurons.next_id
 
     def check_inputs(self, X: Any) -> Any:
-        """X as the array, or `SparseSamples`, that the network runs on; refused is what `predict` refuses."""
-        return inputs(X, self.n_inputs, self.dtype, self.remembers)
+        """X as the array, `SparseSamples` or `DeviceRows` that the network runs on; refuses what `predict` refuses."""
+        X = inputs(X, self.n_inputs, self.dtype, self.remembers)
+        if isinstance(X, DeviceRows):
+            taken = self.backend.accept(X.array)
+            return X if arrays.on_device(taken) else taken
+        return X
 
     def _require_outputs(self) -> None:
         require(

@@ -9,9 +9,10 @@ the gradients of the graph's tables and returns what the pass over earlier steps
 ``column(table, name, write)`` hands out a column of a table where the backend has it, ``spread(sharing)`` and
 ``collect(sharing)`` bring shared parameters to their tenants and their gradients back,
 ``lowest(table, score, slots, counts, regions)`` chooses the slots that score lowest by one of the ``SCORES``,
-and ``sgd``, ``adam`` and ``rmsprop`` update parameters in place. A `Pass` offers ``outputs``,
-``activations(slots, first)``, ``output(slot)``, ``error(slot)``, ``state()`` and ``nbytes``. ``LOSSES`` are functions
-that stand for some of the losses by name.
+``accept(X)`` takes an X that is on a GPU to where the backend reads it, ``available()`` says how many bytes are free
+for passes, and ``sgd``, ``adam`` and ``rmsprop`` update parameters in place. A `Pass` offers ``outputs``, of NumPy, and
+``device_outputs``, where the backend has them, ``activations(slots, first)``, ``output(slot)``, ``error(slot)``,
+``state()`` and ``nbytes``. ``LOSSES`` are functions that stand for some of the losses by name.
 """
 
 from __future__ import annotations

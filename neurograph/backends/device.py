@@ -5,13 +5,14 @@ CuPy is imported when somebody asks, never before, and not at all where it is no
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from functools import cache
 from importlib import util
 from typing import Any
 
-from ..errors import NotSupportedError
+from ..errors import InvalidValueError, NotSupportedError, OutOfMemoryError
 
 # Shuffles and votes with a mask, and threads of a warp that advance on their own, came with Volta.
 LEAST_CAPABILITY = (7, 0)
@@ -65,10 +66,12 @@ def worth_telling() -> bool:
 
 
 def number() -> int:
-    """The device that networks run on: the one that was current when it was first asked for."""
-    require()
+    """The device that networks run on: the one that was current when one was first asked for."""
     found = _look()
-    assert not isinstance(found, str)
+    if isinstance(found, str):
+        import cupy
+
+        return cupy.cuda.runtime.getDevice()  # of what stands for a GPU in tests
     return found[0]
 
 
@@ -94,6 +97,52 @@ def memory() -> tuple[int, int]:
         if limit := pool.get_limit():
             free = min(free, limit - pool.used_bytes())
     return max(0, free), total
+
+
+def available() -> int:
+    """Bytes that passes may still take."""
+    return memory()[0]
+
+
+def accept(X: Any) -> Any:
+    """An array of CuPy that networks can read here.
+
+    Raises
+    ------
+    InvalidValueError
+        If it is in the memory of another GPU than the networks.
+    """
+    here = number()
+    if X.device.id != here:
+        raise InvalidValueError(
+            f"X is on GPU {X.device.id}, but the network runs on GPU {here}; move it by "
+            f"`with cupy.cuda.Device({here}): X = cupy.asarray(X)`, or make its GPU current before a network first runs"
+        )
+    return X
+
+
+def ran_out(error: MemoryError) -> bool:
+    """Whether it was the memory of the device."""
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(error, cupy.cuda.memory.OutOfMemoryError)
+
+
+def release() -> None:
+    """Give back to the driver what CuPy keeps in its pool for later."""
+    import cupy
+
+    gc.collect()
+    cupy.get_default_memory_pool().free_all_blocks()
+
+
+def too_small(error: Any) -> OutOfMemoryError:
+    """What to raise where the device's memory ran out for good."""
+    free, total = memory()
+    return OutOfMemoryError(
+        f"the pass needed {error._size:,} bytes more of the GPU's memory, of which {free:,} of {total:,} bytes are "
+        "free; run fewer samples at a time (batch_size), free memory, or use a larger GPU; the weights are what they "
+        "were"
+    )
 
 
 def installed() -> list[str]:

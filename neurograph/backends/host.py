@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import memory
 from ..graph.sharing import Sharing
 from ..graph.tables import Table
 
@@ -30,3 +31,13 @@ def spread(sharing: Sharing) -> None:
 def collect(sharing: Sharing) -> None:
     """Add up the tenants' gradients, parameter by parameter."""
     sharing.collect()
+
+
+def accept(X: Any) -> np.ndarray:
+    """An array of a GPU where this backend can read it."""
+    return X.get()
+
+
+def available() -> int | None:
+    """Bytes that passes may still take, or None where nobody knows."""
+    return memory.available()

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...locks import ALONE
 from ...plan import MEAN, Plan
-from ..host import SCORES, collect, column, lowest, spread
+from ..host import SCORES, accept, available, collect, column, lowest, spread
 from ..state import State
 from . import blas, blocked, kernels, long_rows, sparse, threads
 from .blocks import Blocks, blocks_of
@@ -27,8 +27,10 @@ __all__ = [
     "LOSSES",
     "SCORES",
     "Pass",
+    "accept",
     "adam",
     "all_finite",
+    "available",
     "backward",
     "collect",
     "column",
@@ -138,6 +140,11 @@ class Pass:
         """(batch, steps, n_outputs)."""
         filled, self.filled = self.filled, None  # given away once: who has it may change it
         return self.activations(self._plan.outputs) if filled is None else filled
+
+    @property
+    def device_outputs(self) -> np.ndarray:
+        """The outputs where this backend has them."""
+        return self.outputs
 
     def activations(self, slots: np.ndarray, first: int = 0) -> np.ndarray:
         """(batch, steps - first, len(slots)); a negative ``first`` begins in the state."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import cupy
 import numpy as np
@@ -13,6 +14,7 @@ from ...graph.graph import Graph
 from ...graph.row_notes import RowNotes
 from ...graph.tables import Table
 from .patch import Patch
+from .touched import Touched
 
 HOST, BOTH, DEVICE = "host", "both", "device"  # where the newest values of a column are
 FEW = 65_536  # words that are written one by one; more of one column go there as an array of their own
@@ -154,6 +156,7 @@ class MirroredRows:
         self._there: Rows | None = None
         rows.notes = RowNotes()
         self.uploads = 0  # of everything; tests count them
+        self.followers: WeakSet[Touched] = WeakSet()
 
     def patch(self, patch: Patch) -> Rows:
         """The rows, once what is collected in ``patch`` is written."""
@@ -174,6 +177,8 @@ class MirroredRows:
                     _patch(patch, getattr(there, name), getattr(rows, name), places)
             if notes.whole:
                 self._patch_rows(there, np.unique(np.concatenate(notes.whole)), patch)
+        for follower in self.followers:
+            follower.note(notes)
         notes.clear()
         return there
 

@@ -11,8 +11,10 @@ import numpy as np
 from ...locks import ALONE
 from ...plan import MEAN, Plan
 from ..state import State
+from . import staged
 from .mirror import Mirror, Rows, mirror_of
 from .module import Family
+from .staging import INPUTS, Part, staging_of
 from .storage import Stored, storage_of
 
 __all__ = ["Pass", "backward", "footprint", "forward", "prepare", "stream"]
@@ -70,6 +72,7 @@ class Order:
         self.partials = 0  # rows for the sums of chunks that one generation needs
         self.works: list[Work] = []
         self.chunk_row = self.chunk_begin = self.first_chunk = self.slots
+        self._chunk_position = np.zeros(0, np.int64)
         self._limits = LONG, CHUNK
 
     @property
@@ -89,6 +92,7 @@ class Order:
         if lengths.max(initial=0) <= LONG:
             return
         rows: list[np.ndarray] = []
+        positions: list[np.ndarray] = []
         begins: list[np.ndarray] = []
         first_chunk = np.zeros(len(length), np.int32)
         done = 0
@@ -103,6 +107,7 @@ class Order:
             chunks = int(counts.sum())
             first_chunk[self.host[first + long]] = firsts
             rows.append(np.repeat(self.host[first + long], counts))
+            positions.append(np.repeat(first + long, counts))
             begins.append((np.arange(chunks) - np.repeat(firsts, counts)) * CHUNK)
             self.works[g] = Work(first, count, limit, done, chunks)
             self.partials, done = max(self.partials, chunks), done + chunks
@@ -110,6 +115,16 @@ class Order:
             self.chunk_row = cupy.asarray(np.concatenate(rows).astype(np.int32))
             self.chunk_begin = cupy.asarray(np.concatenate(begins).astype(np.int32))
             self.first_chunk = cupy.asarray(first_chunk)
+            self._chunk_position = np.concatenate(positions)
+
+    def leading(self, work: Work, count: int) -> Work:
+        """The first ``count`` neurons of a generation alone."""
+        of_work = self._chunk_position[work.first_chunk : work.first_chunk + work.chunks]
+        return work._replace(count=count, chunks=int(np.searchsorted(of_work, work.first + count)))
+
+    def generation(self, g: int) -> np.ndarray:
+        """Slots of a generation."""
+        return self.host[self.bounds[g] : self.bounds[g + 1]]
 
 
 class Layout:
@@ -395,17 +410,23 @@ def _forward(plan: Plan, run: Pass, keep: bool) -> None:
     shape = np.int32(run._n), np.int32(run._batch), np.int32(run.ld)
     flags = np.int32(plan.leaks), acts, z, np.int32(keep_z)
     functions = bias, activation, parameter, aggregation, time_constant, *flags
-    whole = rows.start, rows.length, ends, rows.slot, ordered, np.int32(by_slot), np.int32(0)
-    launches = _launches(targets, WARPS, (min(pieces, LAST_GRID),), whole)
-    stored = stored_for(plan, mirror, run)
+    stored, staging = stored_for(plan, mirror, run), staging_of(plan, mirror)
+    slots = [targets.generation(g) for g in range(len(targets.works))]
+    parts = [
+        None
+        if stored is not None and stored.storage.seeded_in[of].any()
+        else staging.forward(mirror, g, of, run.ld, dtype)
+        for g, of in enumerate(slots)
+    ]
+    staged_weights = [part and part.buckets.weights(weight) for part in parts]
+    columns = bias, parameter, activation, aggregation, rows.length
+    where = [(rows.start, rows.length, ends, rows.slot, ordered, np.int32(by_slot), np.int32(0))]
+    orders, grid = [targets], (min(pieces, LAST_GRID),)
     if stored is not None:
-        rest = (*stored.storage.rest_in, weight, np.int32(1), np.int32(1))
-        apart = _apart(stored, "targets", targets, graph.incoming.length, graph.edits)
-        launches = _joined(
-            _launches(order, WARPS, (min(pieces, LAST_GRID),), args)
-            for order, args in zip(apart, (whole, rest), strict=True)
-        )
+        where.append((*stored.storage.rest_in, weight, np.int32(1), np.int32(1)))
+        orders = _apart(stored, "targets", targets, graph.incoming.length, graph.edits)
         stored.begin(mirror, weight, acts)
+    launches = _launches(orders, where, WARPS, parts, grid)
     kernel, special = FORWARD(dtype, lanes), AGGREGATE_SPECIAL(dtype) if plan.n_special else None
     layout.special_targets.cut(graph.incoming.length, graph.edits)
     for t in range(run.steps):
@@ -416,6 +437,10 @@ def _forward(plan: Plan, run: Pass, keep: bool) -> None:
                 stored.forward(g, weight, acts)
             for grid, which in of_generation:
                 kernel(grid, (THREADS,), which + of_step)
+            if (part := parts[g]) is not None:
+                own = slice(int(base), int(base) + run._n)
+                own_z = z[own] if keep_z else None
+                staged.forward(part.buckets, staged_weights[g], acts[own], run._batch, own_z, columns)
             if special is not None and (work := layout.special_targets.works[g]).count:
                 special(
                     _blocks(work.count * run.ld),
@@ -442,36 +467,41 @@ def stored_for(plan: Plan, mirror: Mirror, run: Pass) -> Stored | None:
     return run.stored
 
 
-def _apart(stored: Stored, name: str, order: Order, length: np.ndarray, edits: int) -> tuple[Order, Order]:
+def _apart(stored: Stored, name: str, order: Order, length: np.ndarray, edits: int) -> list[Order]:
     """An order's neurons of which all connections run by rows, and those that have a rest of them."""
-    orders = stored.storage.orders
-    if name not in orders:
-        seeded = (stored.storage.seeded_in if name == "targets" else stored.storage.seeded_out)[order.host]
-        orders[name] = tuple(
+    storage = stored.storage
+    if name not in storage.orders:
+        seeded = (storage.seeded_in if name == "targets" else storage.seeded_out)[order.host]
+        storage.orders[name] = [
             Order(order.host[chosen], np.append(0, np.cumsum(chosen))[order.bounds], length)
             for chosen in (~seeded, seeded)
-        )
-    for part in orders[name]:
+        ]
+    for part in storage.orders[name]:
         part.cut(length, edits)
-    return orders[name]
+    return storage.orders[name]
 
 
-def _joined(parts: Any) -> list[list[Any]]:
-    """The launches of several orders, generation after generation."""
-    return [sum(of_generation, []) for of_generation in zip(*parts, strict=True)]
+def _launches(
+    orders: list[Order],
+    where: list[tuple[Any, ...]],
+    rows_a_block: int,
+    parts: list[Part | None],
+    others: tuple[int, ...] = (),
+) -> list[list[Any]]:
+    """For each generation the grids, and the first arguments, of the chunks of long rows and of the rows.
 
-
-def _launches(order: Order, rows_a_block: int, others: tuple[int, ...], rows: tuple[Any, ...]) -> list[list[Any]]:
-    """For each generation the grids, and the first arguments, of the chunks of long rows and of the rows."""
-    tables = (np.int32(CHUNK), order.chunk_row, order.chunk_begin, order.first_chunk, *rows)
-    launches = []
-    for work in order.works:
-        of_generation = []
-        for first, count, cut in ((work.first_chunk, work.chunks, 1), (work.first, work.count, 0)):
-            if count:
-                which = order.slots, np.int32(first), np.int32(count), np.int32(cut), np.int32(work.longest), *tables
-                of_generation.append(((-(-count // rows_a_block), *others), which))
-        launches.append(of_generation)
+    ``where`` the connections of each of the ``orders`` are. Without the rows of ``parts``, of the first order, that run
+    staged.
+    """
+    launches: list[list[Any]] = [[] for _ in parts]
+    for number, (order, rows) in enumerate(zip(orders, where, strict=True)):
+        tables = np.int32(CHUNK), order.chunk_row, order.chunk_begin, order.first_chunk
+        for of_generation, whole, part in zip(launches, order.works, parts, strict=True):
+            work = whole if part is None or number else order.leading(whole, part.long)
+            for first, count, cut in ((work.first_chunk, work.chunks, 1), (work.first, work.count, 0)):
+                if count:
+                    which = order.slots, np.int32(first), np.int32(count), np.int32(cut), np.int32(work.longest)
+                    of_generation.append(((-(-count // rows_a_block), *others), (*which, *tables, *rows)))
     return launches
 
 
@@ -536,21 +566,28 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
     threads = (32 * warps,) if together else (THREADS,)
     shared = 2 * warps * 32 * dtype.itemsize if together else 0
     rows_a_block = 1 if together else WARPS
-    whole = rows.start, rows.length, ends, rows.slot, np.int32(0)
-    both = {"inputs": layout.inputs, "sources": layout.sources}
-    launches = [run for order in both.values() for run in _launches(order, rows_a_block, (), whole)]
+    staging = staging_of(plan, mirror)
+    numbers = range(INPUTS, len(layout.sources.works))
+    slots = [layout.inputs.generation(0), *(layout.sources.generation(g) for g in numbers[1:])]
     stored = stored_for(plan, mirror, run)
+    parts = [
+        None
+        if stored is not None and stored.storage.seeded_out[of].any()
+        else staging.backward(mirror, g, of, run.ld, dtype)
+        for g, of in zip(numbers, slots, strict=True)
+    ]
+    staged_weights = [part and part.buckets.weights(weight) for part in parts]
+    where = [(rows.start, rows.length, ends, rows.slot, np.int32(0))]
+    inputs, sources = [layout.inputs], [layout.sources]
     if stored is not None:
-        rest = (*stored.storage.rest_out, np.int32(1))
-        apart = {name: _apart(stored, name, of, graph.outgoing.length, graph.edits) for name, of in both.items()}
-        launches = [
-            launch
-            for orders in apart.values()
-            for launch in _joined(
-                _launches(order, rows_a_block, (), args) for order, args in zip(orders, (whole, rest), strict=True)
-            )
-        ]
+        where.append((*stored.storage.rest_out, np.int32(1)))
+        inputs = _apart(stored, "inputs", layout.inputs, graph.outgoing.length, graph.edits)
+        sources = _apart(stored, "sources", layout.sources, graph.outgoing.length, graph.edits)
         stored.begin_backward(mirror, weight, acts)
+    launches = [
+        *_launches(inputs, where, rows_a_block, parts[:1]),
+        *_launches(sources, where, rows_a_block, parts[1:]),
+    ]
     spread, n, n_outputs = SPREAD_SPECIAL(dtype) if plan.n_special else None, run._n, len(plan.outputs)
     orders = [(layout.inputs, 0), *((layout.sources, g) for g in range(len(layout.sources.works)))]
     adjacency = rows.start, rows.length, ends, rows.slot, weight, grad
@@ -591,9 +628,37 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
                 stored.backward(g - 1, weight, delta)
             # All columns of the chunks come before those of the rows, which add their sums.
             for grid, which in launches[g]:
-                for others in rests[constant]:
-                    kernel(grid, threads, which + others, shared_mem=shared)
+                for rest in rests[constant]:
+                    kernel(grid, threads, which + rest, shared_mem=shared)
+            if (part := parts[g]) is not None:
+                _backward_staged(plan, run, mirror, part, staged_weights[g], t, bool(constant), not fresh)
             if stored is not None and g:
                 stored.finish_backward(g - 1, delta)
     if stored is not None:
         stored.gradient(acts, delta, add, grad)
+
+
+def _backward_staged(
+    plan: Plan, run: Pass, mirror: Mirror, part: Part, weights: Any, t: int, constant: bool, add: bool
+) -> None:
+    """Deltas of a step, and the gradients of the outgoing weights, of the sources that run staged."""
+    layout, n = layout_of(plan), run._n
+    own = slice(t * n, (t + 1) * n)  # without history, the same rows everywhere
+    acts, delta = run.buffer("acts")[own], run.buffer("delta")[own]
+    buckets, grad = part.buckets, mirror.connections.write("grad")
+    groups = staged.backward_shape(buckets, run.ld, acts.dtype).strips
+    dots = run.scratch("dots", groups * buckets.places, np.float32)[: groups * buckets.places]
+    scratch = dots.reshape(groups, buckets.places)
+    staged.backward(buckets, weights, delta, acts, None if constant else delta, grad, add, scratch)
+    if constant:
+        return
+    neurons = mirror.neurons
+    columns = (*(neurons.read(name) for name in ("activation", "activation_parameter", "aggregation")),)
+    columns += (mirror.incoming.length,)
+    outputs = len(plan.outputs)
+    by_output = run.buffer("by_output")[t * outputs : (t + 1) * outputs]
+    z = run.buffer("z")[own] if plan.needs_preactivation else None
+    staged.finish(
+        buckets, delta, layout.output_columns, by_output, acts, run._batch, z, columns, delta,
+        neurons.write("bias_grad"), add,
+    )  # fmt: skip

@@ -1,0 +1,357 @@
+// Products of the weights between one generation and the neurons it shares, with the shared rows in shared memory.
+//
+// A row gathered from the L2 cache costs four bytes for two operations, and that cache gives too few of them. Where many
+// rows read the same ones (targets the sources of a layer, sources its targets), a block copies a tile of those, 128
+// bytes of each, into its shared memory, and runs its share of the rows over the tile before it copies the next.
+//
+// The eight lanes of a quarter warp hold the 128 bytes of one entry's row, so a warp runs four entries at a time, and
+// four times as many a group, of which each quarter reads its four as one vector (buckets.cuh). The sums of a warp's
+// rows stay in registers from tile to tile.
+#include <cuda_bf16.h>
+
+#include "buckets.cuh"
+#include "launch.cuh"
+#include "neuron.cuh"
+
+constexpr int LANES = 8;  // for one entry
+
+// What a lane holds of a row: sixteen bytes.
+template <typename T>
+struct Piece {
+    static constexpr int COLUMNS = 16 / sizeof(T);
+};
+
+__device__ __forceinline__ void widen(const uint4& bits, float (&value)[4]) {
+    value[0] = __uint_as_float(bits.x);
+    value[1] = __uint_as_float(bits.y);
+    value[2] = __uint_as_float(bits.z);
+    value[3] = __uint_as_float(bits.w);
+}
+
+// A bfloat16 is the upper half of a float.
+__device__ __forceinline__ void widen(const uint4& bits, float (&value)[8]) {
+    const unsigned words[4] = {bits.x, bits.y, bits.z, bits.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        value[2 * i] = __uint_as_float(words[i] << 16);
+        value[2 * i + 1] = __uint_as_float(words[i] & 0xFFFF0000u);
+    }
+}
+
+__device__ __forceinline__ void store(float* row, const float (&value)[4]) {
+    *reinterpret_cast<float4*>(row) = make_float4(value[0], value[1], value[2], value[3]);
+}
+
+__device__ __forceinline__ void store(float* row, const float (&value)[8]) {
+    reinterpret_cast<float4*>(row)[0] = make_float4(value[0], value[1], value[2], value[3]);
+    reinterpret_cast<float4*>(row)[1] = make_float4(value[4], value[5], value[6], value[7]);
+}
+
+__device__ __forceinline__ unsigned halves(float low, float high) {
+    return static_cast<unsigned>(__bfloat16_as_ushort(__float2bfloat16(low))) |
+           static_cast<unsigned>(__bfloat16_as_ushort(__float2bfloat16(high))) << 16;
+}
+
+__device__ __forceinline__ void store(__nv_bfloat16* row, const float (&value)[8]) {
+    *reinterpret_cast<uint4*>(row) = make_uint4(halves(value[0], value[1]), halves(value[2], value[3]),
+                                                halves(value[4], value[5]), halves(value[6], value[7]));
+}
+
+// Copy a tile's rows, the block's columns of them, behind the row of zeros.
+template <typename T>
+__device__ __forceinline__ void stage(const T* __restrict__ x, long long ld, const int* __restrict__ others, int count,
+                                      int column, uint4* tile) {
+    constexpr int COLUMNS = Piece<T>::COLUMNS;
+    if (threadIdx.x < LANES) tile[threadIdx.x] = make_uint4(0, 0, 0, 0);
+#pragma unroll 2
+    for (int i = threadIdx.x; i < count * LANES; i += blockDim.x) {
+        const int at = column + i % LANES * COLUMNS;
+        uint4 bits = make_uint4(0, 0, 0, 0);
+        if (at < ld) bits = __ldg(reinterpret_cast<const uint4*>(x + __ldg(others + i / LANES) * ld + at));
+        tile[LANES + i] = bits;
+    }
+}
+
+// A row's part of one tile, and the row's slot (-1: there is no such row). Kept in shared memory, for registers are few.
+struct Segment {
+    int group, count, slot;
+};
+
+// Lane i reads the segment of the warp's i-th row.
+__device__ __forceinline__ void read_segment(Segment* segment, const int* __restrict__ rows, int n_rows,
+                                             const int* __restrict__ firsts, const int* __restrict__ counts, int row,
+                                             int tiles, int tile) {
+    const bool exists = row < n_rows;
+    const long long at = static_cast<long long>(row) * tiles + tile;
+    segment->slot = exists ? __ldg(rows + row) : -1;
+    segment->group = exists ? __ldg(firsts + at) : 0;
+    segment->count = exists ? __ldg(counts + at) : 0;
+}
+
+// The four entries of a group that a quarter runs.
+struct Entries {
+    uint2 locals;  // two rows of the tile a word
+    float4 weight;
+
+    __device__ __forceinline__ void read(const unsigned short* __restrict__ locals_of, const float* __restrict__ weights,
+                                         int group, int quarter) {
+        const int at = group * 4 + quarter;
+        locals = __ldg(reinterpret_cast<const uint2*>(locals_of) + at);
+        weight = __ldg(reinterpret_cast<const float4*>(weights) + at);
+    }
+};
+
+// The lane's piece of the row that the lower or the upper half of a word names.
+__device__ __forceinline__ const uint4& lower(const uint4* tile, unsigned word) { return tile[(word & 0xFFFF) * LANES]; }
+__device__ __forceinline__ const uint4& upper(const uint4* tile, unsigned word) { return tile[(word >> 16) * LANES]; }
+
+template <int COLUMNS>
+__device__ __forceinline__ void add_product(float (&sum)[COLUMNS], float weight, const uint4& bits) {
+    float value[COLUMNS];
+    widen(bits, value);
+#pragma unroll
+    for (int c = 0; c < COLUMNS; ++c) sum[c] += weight * value[c];
+}
+
+// The entries of a segment, group after group, some groups ahead of the arithmetic: no group waits for its entries.
+// Reads up to AHEAD groups beyond the segment.
+template <int AHEAD>
+struct Stream {
+    Entries next[AHEAD];
+    int group;
+
+    __device__ __forceinline__ void begin(const unsigned short* __restrict__ locals, const float* __restrict__ weights,
+                                          int first, int quarter) {
+        group = first;
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i) next[i].read(locals, weights, group + i, quarter);
+    }
+
+    __device__ __forceinline__ Entries take(const unsigned short* __restrict__ locals,
+                                            const float* __restrict__ weights, int quarter) {
+        const Entries now = next[0];
+#pragma unroll
+        for (int i = 1; i < AHEAD; ++i) next[i - 1] = next[i];
+        next[AHEAD - 1].read(locals, weights, group + AHEAD, quarter);
+        ++group;
+        return now;
+    }
+};
+
+// Add one segment's products to the sums of its row.
+template <int AHEAD, int COLUMNS>
+__device__ __forceinline__ void add_segment(float (&sum)[COLUMNS], const uint4* tile, const Segment& segment,
+                                            const unsigned short* __restrict__ locals,
+                                            const float* __restrict__ weights, int quarter) {
+    Stream<AHEAD> entries;
+    entries.begin(locals, weights, segment.group, quarter);
+    for (int left = segment.count; left > 0; left -= GROUP) {
+        const Entries now = entries.take(locals, weights, quarter);
+        if (left > 12) {
+            const uint4 a = lower(tile, now.locals.x), b = upper(tile, now.locals.x);
+            const uint4 c = lower(tile, now.locals.y), d = upper(tile, now.locals.y);
+            add_product(sum, now.weight.x, a);
+            add_product(sum, now.weight.y, b);
+            add_product(sum, now.weight.z, c);
+            add_product(sum, now.weight.w, d);
+        } else {  // the last group runs as many steps as it needs
+            add_product(sum, now.weight.x, lower(tile, now.locals.x));
+            if (left > 4) add_product(sum, now.weight.y, upper(tile, now.locals.x));
+            if (left > 8) add_product(sum, now.weight.z, lower(tile, now.locals.y));
+        }
+    }
+}
+
+// Threads of a block that keep so many sums each: with 32 they are as many as a block can have; 64 are a full block's
+// sums on half the threads, which have the registers to read further ahead; 16 are for generations of few rows.
+template <int SUMS>
+constexpr int THREADS = SUMS == 32 ? 1024 : 512;
+template <int SUMS>
+constexpr int AHEAD = SUMS == 32 ? 1 : 2;
+
+// The number of a block's row: neighbours in the list, which is sorted by length, go to different blocks and warps.
+__device__ __forceinline__ int row_number(int i) {
+    return (i * gridDim.x + blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
+}
+
+// Rows i to i + 3: the sums of all quarters; quarter q gets those of row i + q.
+template <int ROWS, int COLUMNS>
+__device__ __forceinline__ void gather_quarters(const float (&sums)[ROWS][COLUMNS], int i, int quarter,
+                                                float (&sum)[COLUMNS]) {
+#pragma unroll
+    for (int c = 0; c < COLUMNS; ++c) {
+        sum[c] = 0;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            if (i + j >= ROWS) continue;
+            float whole = sums[i + j][c];
+            whole += __shfl_xor_sync(ALL, whole, 8);
+            whole += __shfl_xor_sync(ALL, whole, 16);
+            if (quarter == j) sum[c] = whole;
+        }
+    }
+}
+
+// Rows times staged columns, for all columns of a slab of 8 lanes' pieces (blockIdx.y). NEURONS: write what neurons of
+// a sum or a mean give; otherwise the sums alone, to `z`. A lane has SUMS accumulators: SUMS / COLUMNS rows a warp.
+template <typename T, int SUMS, bool NEURONS>
+__global__ void __launch_bounds__(THREADS<SUMS>)
+    staged_product(const T* __restrict__ x, long long ld, int batch, const int* __restrict__ others, int tiles, int tile_rows, const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
+                   const int* __restrict__ counts, const unsigned short* __restrict__ locals,
+                   const float* __restrict__ weights, T* y, float* z, long long z_ld, bool keep_z,
+                   const float* __restrict__ bias, const float* __restrict__ parameter,
+                   const signed char* __restrict__ activation, const signed char* __restrict__ aggregation,
+                   const int* __restrict__ length) {
+    constexpr int COLUMNS = Piece<T>::COLUMNS, ROWS = SUMS / COLUMNS;
+    DYNAMIC_SHARED(uint4, shared);
+    const int lane = threadIdx.x % 32, quarter = lane / LANES;
+    const int column = blockIdx.y * LANES * COLUMNS;
+    const uint4* tile = shared + lane % LANES;
+    __shared__ Segment segments_of[THREADS<SUMS> / 32][ROWS];
+    Segment* const segments = segments_of[threadIdx.x / 32];
+    float sums[ROWS][COLUMNS];
+#pragma unroll
+    for (int i = 0; i < ROWS; ++i)
+#pragma unroll
+        for (int c = 0; c < COLUMNS; ++c) sums[i][c] = 0;
+
+    for (int t = 0; t < tiles; ++t) {
+        __syncthreads();
+        if (lane < ROWS) read_segment(segments + lane, rows, n_rows, firsts, counts, row_number(lane), tiles, t);
+        stage(x, ld, others + t * tile_rows, tile_rows, column, shared);
+        __syncthreads();
+#pragma unroll
+        for (int i = 0; i < ROWS; ++i) {
+            add_segment<AHEAD<SUMS>>(sums[i], tile, segments[i], locals, weights, quarter);
+        }
+    }
+
+    // The four quarters of a row's sums come together, and each quarter goes on with every fourth row.
+#pragma unroll
+    for (int i = 0; i < ROWS; i += 4) {
+        float sum[COLUMNS];
+        gather_quarters<ROWS, COLUMNS>(sums, i, quarter, sum);
+        const int at = column + lane % LANES * COLUMNS, slot = i + quarter < ROWS ? segments[i + quarter].slot : -1;
+        if (slot < 0 || at >= ld) continue;
+        if (NEURONS) {
+            const int code = activation[slot];
+            const float shift = bias[slot], own = parameter[slot];
+            const float divisor = aggregation[slot] == MEAN ? static_cast<float>(max(length[slot], 1)) : 1.0f;
+            float out[COLUMNS];
+#pragma unroll
+            for (int c = 0; c < COLUMNS; ++c) {
+                sum[c] = at + c < batch ? sum[c] / divisor + shift : 0.0f;
+                out[c] = code == RELU && sum[c] < 0.0f ? 0.0f : sum[c];
+            }
+            if (code != RELU && code != IDENTITY) {
+#pragma unroll 1
+                for (int turn = 0; turn < COLUMNS; ++turn) {  // so that the code of all activations is there once
+                    const float value = at + turn < batch ? activate(code, own, out[0]) : 0.0f;
+#pragma unroll
+                    for (int c = 1; c < COLUMNS; ++c) out[c - 1] = out[c];
+                    out[COLUMNS - 1] = value;
+                }
+            }
+            store(y + slot * ld + at, out);
+        }
+        if (!NEURONS || keep_z) store(z + slot * z_ld + at, sum);
+    }
+}
+
+// The dots of a group's entries, each summed over the eight lanes of its quarter: of every pair of lanes the first
+// returns that of step (lane / 2) % 4. Four exchanges for sixteen sums of eight numbers.
+__device__ __forceinline__ float sum_dots(const float (&dot)[4], int lane) {
+    const bool third = lane & 4, second = lane & 2;
+    float a = third ? dot[2] : dot[0], b = third ? dot[3] : dot[1];
+    a += __shfl_xor_sync(ALL, third ? dot[0] : dot[2], 4);
+    b += __shfl_xor_sync(ALL, third ? dot[1] : dot[3], 4);
+    float sum = second ? b : a;
+    sum += __shfl_xor_sync(ALL, second ? a : b, 2);
+    return sum + __shfl_xor_sync(ALL, sum, 1);
+}
+
+// One entry backward: what its target's delta gives to the source, and to the weight.
+template <bool PRODUCT, bool SAMPLED, int COLUMNS>
+__device__ __forceinline__ void add_both(float (&sum)[COLUMNS], float& dot, const float (&own)[COLUMNS], float weight,
+                                         const uint4& bits) {
+    float value[COLUMNS];
+    widen(bits, value);
+#pragma unroll
+    for (int c = 0; c < COLUMNS; ++c) {
+        if (PRODUCT) sum[c] += weight * value[c];
+        if (SAMPLED) dot += own[c] * value[c];
+    }
+}
+
+// Backward by source: each staged delta is read once for the product with the weight (PRODUCT: the gradients of the
+// sources' outputs, to `z`) and for the one with the source's own output (SAMPLED: the gradients of the weights, by
+// place, to `dots`, a row of them for each blockIdx.y, which runs every gridDim.y-th slab of columns).
+template <typename T, int SUMS, bool PRODUCT, bool SAMPLED>
+__global__ void __launch_bounds__(THREADS<SUMS>)
+    staged_backward(const T* __restrict__ delta, const T* __restrict__ y, long long ld,
+                    const int* __restrict__ others, int tiles, int tile_rows,
+                    const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
+                    const int* __restrict__ counts, const unsigned short* __restrict__ locals,
+                    const float* __restrict__ weights, float* z, long long z_ld, float* dots, int places) {
+    constexpr int COLUMNS = Piece<T>::COLUMNS, ROWS = SUMS / COLUMNS;
+    DYNAMIC_SHARED(uint4, shared);
+    const int lane = threadIdx.x % 32, quarter = lane / LANES;
+    const uint4* tile = shared + lane % LANES;
+    __shared__ Segment segments_of[THREADS<SUMS> / 32][ROWS];
+    Segment* const segments = segments_of[threadIdx.x / 32];
+
+    for (int slab = blockIdx.y; slab * LANES * COLUMNS < ld; slab += gridDim.y) {
+        const int column = slab * LANES * COLUMNS, at = column + lane % LANES * COLUMNS;
+        float sums[ROWS][COLUMNS];
+#pragma unroll
+        for (int i = 0; i < ROWS; ++i)
+#pragma unroll
+            for (int c = 0; c < COLUMNS; ++c) sums[i][c] = 0;
+        for (int t = 0; t < tiles; ++t) {
+            __syncthreads();
+            if (lane < ROWS) read_segment(segments + lane, rows, n_rows, firsts, counts, row_number(lane), tiles, t);
+            stage(delta, ld, others + t * tile_rows, tile_rows, column, shared);
+            __syncthreads();
+#pragma unroll
+            for (int i = 0; i < ROWS; ++i) {
+                const int source = segments[i].slot;
+                float own[COLUMNS];
+                if (SAMPLED) {
+                    uint4 bits = make_uint4(0, 0, 0, 0);
+                    if (source >= 0 && at < ld) bits = __ldg(reinterpret_cast<const uint4*>(y + source * ld + at));
+                    widen(bits, own);
+                }
+                Stream<AHEAD<SUMS>> entries;
+                entries.begin(locals, weights, segments[i].group, quarter);
+                for (int left = segments[i].count; left > 0; left -= GROUP) {
+                    // Of the sums of the group's dots this lane keeps one, if any.
+                    const int place = entries.group * GROUP + quarter * 4 + lane / 2 % 4;
+                    float* const kept = dots + (blockIdx.y * places + place);
+                    float before = 0;
+                    if (SAMPLED && slab != blockIdx.y) before = *kept;
+                    const Entries now = entries.take(locals, weights, quarter);
+                    float dot[4] = {0, 0, 0, 0};
+                    // The last group runs as many steps as it needs.
+                    add_both<PRODUCT, SAMPLED>(sums[i], dot[0], own, now.weight.x, lower(tile, now.locals.x));
+                    if (left > 4)
+                        add_both<PRODUCT, SAMPLED>(sums[i], dot[1], own, now.weight.y, upper(tile, now.locals.x));
+                    if (left > 8)
+                        add_both<PRODUCT, SAMPLED>(sums[i], dot[2], own, now.weight.z, lower(tile, now.locals.y));
+                    if (left > 12)
+                        add_both<PRODUCT, SAMPLED>(sums[i], dot[3], own, now.weight.w, upper(tile, now.locals.y));
+                    if (SAMPLED) {
+                        const float sum = sum_dots(dot, lane);
+                        if (lane % 2 == 0) *kept = before + sum;
+                    }
+                }
+            }
+        }
+#pragma unroll
+        for (int i = 0; PRODUCT && i < ROWS; i += 4) {
+            float sum[COLUMNS];
+            gather_quarters<ROWS, COLUMNS>(sums, i, quarter, sum);
+            const int source = i + quarter < ROWS ? segments[i + quarter].slot : -1;
+            if (source >= 0 && at < ld) store(z + source * z_ld + at, sum);
+        }
+    }
+}

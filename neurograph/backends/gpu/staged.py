@@ -1,0 +1,251 @@
+"""Wide generations that share their sources: products with the shared rows in shared memory, a tile of them at a time.
+
+A warp that gathers a row of activations for each connection reads them from the L2 cache, which gives half an operation
+a byte. Where many rows of a generation read the same sources, a block of threads copies tiles of the sources, 128 bytes
+of each, to its shared memory, which is several times faster, and gathers from there: `pays` counts the bytes of both.
+
+`float32` activations, or bfloat16 (as ``uint16``, with the same float32 weights and sums): half the bytes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import cupy
+import numpy as np
+
+from .buckets import Buckets
+from .module import Family
+
+SINGLE, HALF = np.dtype(np.float32), np.dtype(np.uint16)  # what activations are stored as
+PRECISIONS = {"float32": SINGLE, "bf16": HALF}
+FORWARD_SUMS, BACKWARD_SUMS = (32, 16), (64, 16)  # that a thread keeps; 64 forward is for measuring which is faster
+PRODUCT = Family("staged.cu", "staged_product", (np.float32, np.uint16), (16, 32, 64), (False, True))
+# Gradients of the outputs, of the weights, or both at once.
+BACKWARD = Family("staged.cu", "staged_backward", (np.float32, np.uint16), (16, 64), (True, False), (True, False))
+FINISH = Family("ends.cu", "finish_sources", (np.float32, np.uint16))
+ROUND = Family("buckets.cu", "round_rows")
+
+PIECE = 16  # bytes that a lane holds of a row
+LANES = 8  # for one row
+STRIP = PIECE * LANES  # bytes of a row that a block stages
+STATIC = 3072  # bytes of shared memory that kernels take beside the tile, at most
+FULL = 0.9  # share of the processors that blocks should keep busy, before they are made smaller
+
+
+class Shape(NamedTuple):
+    """How a generation is cut into blocks: so many sums a thread, and the grid over rows and strips of columns."""
+
+    sums: int
+    threads: int
+    blocks: int
+    strips: int
+
+
+def columns_of(dtype: np.dtype) -> int:
+    """Columns of a strip."""
+    return STRIP // dtype.itemsize
+
+
+def lead_of(batch: int, dtype: np.dtype) -> int:
+    """Columns of a stored row: whole pieces."""
+    piece = PIECE // dtype.itemsize
+    return -(-batch // piece) * piece
+
+
+def threads_of(sums: int) -> int:
+    """Threads of a block; as in the kernels."""
+    return 1024 if sums == 32 else 512
+
+
+def rows_of(sums: int, dtype: np.dtype) -> int:
+    """Rows that a block runs."""
+    return threads_of(sums) // 32 * (sums * dtype.itemsize // PIECE)
+
+
+def shape(n_rows: int, strips: int, dtype: np.dtype, choices: tuple[int, ...], processors: int) -> Shape:
+    """The blocks of most rows, for each stages all that they share, that still keep the processors busy."""
+    best = choices[-1]
+    for sums in choices:
+        if -(-n_rows // rows_of(sums, dtype)) * strips >= FULL * processors:
+            best = sums
+            break
+    return Shape(best, threads_of(best), -(-n_rows // rows_of(best, dtype)), strips)
+
+
+def most_tile_rows() -> int:
+    """Rows that fit a tile, beside the one of zeros."""
+    return (_shared_memory() - STATIC) // STRIP - 1
+
+
+def product(buckets: Buckets, weights: Any, x: Any, out: Any, sums: int | None = None) -> None:
+    """``out[slot] = sum of weight * x[other]`` for the rows of the buckets.
+
+    ``x`` (float32, or uint16 for bfloat16) and ``out`` (float32) have a row for each slot, of as many columns.
+    """
+    none = _nothing()
+    _forward(buckets, weights, x, x.shape[1], x, out, True, (none.floats, none.floats, none.bytes, none.bytes,
+                                                            none.words), False, sums)  # fmt: skip
+
+
+def forward(
+    buckets: Buckets,
+    weights: Any,
+    acts: Any,
+    batch: int,
+    z: Any | None,
+    neurons: tuple[Any, Any, Any, Any, Any],
+    sums: int | None = None,
+) -> None:
+    """Compute the neurons of the buckets, which are sums or means, in ``acts`` (a row for each slot) itself.
+
+    ``z``, if given, gets what the activations were applied to; ``neurons`` are the columns bias, activation_parameter
+    (float32), activation and aggregation (int8), and the lengths of the rows (int32).
+    """
+    _forward(buckets, weights, acts, batch, acts, z, z is not None, neurons, True, sums)
+
+
+def _forward(
+    buckets: Buckets, weights: Any, x: Any, batch: int, y: Any, z: Any, keep_z: bool, neurons: Any, ends: bool,
+    sums: int | None,
+) -> None:  # fmt: skip
+    n_rows, lead = len(buckets.rows), x.shape[1]
+    if not n_rows or not lead:
+        return
+    strips = -(-lead // columns_of(x.dtype))
+    how = shape(n_rows, strips, x.dtype, FORWARD_SUMS if sums is None else (sums,), processors())
+    potentials = _nothing().floats if z is None else z
+    _with_tiles(PRODUCT, x.dtype, how.sums, ends)(
+        (how.blocks, how.strips), (how.threads,),
+        (
+            x, np.int64(lead), np.int32(batch), *_staging(buckets), weights, y, potentials,
+            np.int64(lead if z is None else z.shape[1]), np.bool_(keep_z), *neurons,
+        ),
+        shared_mem=_tile_bytes(buckets),
+    )  # fmt: skip
+
+
+def backward(
+    buckets: Buckets,
+    weights: Any,
+    delta: Any,
+    y: Any,
+    sums_of_outputs: Any | None,
+    grad: Any | None,
+    add: bool = False,
+    scratch: Any | None = None,
+    sums: int | None = None,
+) -> None:
+    """Gradients by source, of which the buckets hold the rows: by the sources' outputs and by the weights, in one pass.
+
+    ``delta`` and ``y`` have a row for each slot, of the same type and width; ``sums_of_outputs`` (float32, the same
+    rows) gets ``sum of weight * delta[target]``, and ``grad``, a column of the connections, ``y[source] .
+    delta[target]``, or has it added. Either may be None. ``scratch`` is what `scratch_for` gives.
+    """
+    n_rows, lead = len(buckets.rows), delta.shape[1]
+    if not n_rows or not lead or (sums_of_outputs is None and grad is None):
+        return
+    how = backward_shape(buckets, lead, delta.dtype, sums)
+    none = _nothing().floats
+    dots = none
+    if grad is not None:
+        dots = scratch_for(buckets, lead, delta.dtype, sums) if scratch is None else scratch
+    _with_tiles(BACKWARD, delta.dtype, how.sums, sums_of_outputs is not None, grad is not None)(
+        (how.blocks, how.strips), (how.threads,),
+        (
+            delta, y, np.int64(lead), *_staging(buckets), weights,
+            none if sums_of_outputs is None else sums_of_outputs,
+            np.int64(lead if sums_of_outputs is None else sums_of_outputs.shape[1]), dots, np.int32(buckets.places),
+        ),
+        shared_mem=_tile_bytes(buckets),
+    )  # fmt: skip
+    if grad is not None:
+        buckets.gradients(dots, grad, add)
+
+
+def finish(
+    buckets: Buckets, sums_of_outputs: Any, output: Any, by_output: Any, y: Any, batch: int, z: Any | None,
+    neurons: tuple[Any, Any, Any, Any], delta: Any, bias_grad: Any, add: bool,
+) -> None:  # fmt: skip
+    """Make deltas of the sums that `backward` left, which may be the same array, and the gradients of the biases.
+
+    ``by_output`` has a row for each number in ``output``, a column over the slots, -1 for those that are no outputs;
+    ``neurons`` are the columns activation (int8), activation_parameter, aggregation (int8) and the fan-ins (int32).
+    """
+    if len(buckets.rows) and y.shape[1]:
+        FINISH(y.dtype)(
+            (-(-len(buckets.rows) // 4),), (128,),
+            (
+                buckets.rows, np.int32(len(buckets.rows)), sums_of_outputs, output, by_output, y,
+                _nothing().floats if z is None else z, *neurons, delta, bias_grad, np.bool_(add), np.int32(batch),
+                np.int32(y.shape[1]),
+            ),
+        )  # fmt: skip
+
+
+def backward_shape(buckets: Buckets, lead: int, dtype: np.dtype, sums: int | None = None) -> Shape:
+    """Blocks of `backward`: each runs several strips, as few groups of them as keep the processors busy."""
+    n_rows, strips = len(buckets.rows), -(-lead // columns_of(dtype))
+    how = shape(n_rows, strips, dtype, BACKWARD_SUMS if sums is None else (sums,), processors())
+    # Every group writes the dots of all entries, so their number bounds the traffic (and fits the kernel's int).
+    groups = max(1, min(strips, processors() // how.blocks, (2**31 - 1) // buckets.places))
+    return how._replace(strips=-(-strips // -(-strips // groups)))
+
+
+def scratch_for(buckets: Buckets, lead: int, dtype: np.dtype, sums: int | None = None) -> Any:
+    """An array (groups of strips, places) for the dots of `backward`."""
+    return cupy.empty((backward_shape(buckets, lead, dtype, sums).strips, buckets.places), np.float32)
+
+
+def rounded(x: Any, out: Any | None = None) -> Any:
+    """Rows of float32 as rows of bfloat16, to nearest even, with zeros up to whole pieces."""
+    rows, batch = x.shape
+    if out is None:
+        out = cupy.empty((rows, lead_of(batch, HALF)), HALF)
+    if out.size:
+        ROUND()(
+            (min(-(-out.size // 256), 65535),), (256,),
+            (x, np.int64(batch), np.int32(batch), out, np.int64(out.shape[1]), np.int64(out.size)),
+        )  # fmt: skip
+    return out
+
+
+def _staging(buckets: Buckets) -> tuple[Any, ...]:
+    return (
+        buckets.others, np.int32(buckets.tiles), np.int32(buckets.tile_rows), buckets.rows, np.int32(len(buckets.rows)),
+        buckets.firsts, buckets.counts, buckets.locals,
+    )  # fmt: skip
+
+
+def _tile_bytes(buckets: Buckets) -> int:
+    return (buckets.tile_rows + 1) * STRIP
+
+
+class _Nothing(NamedTuple):
+    floats: Any
+    bytes: Any
+    words: Any
+
+
+@cache
+def _nothing() -> _Nothing:
+    # For parameters of a kernel that it does not read.
+    return _Nothing(cupy.zeros(1, np.float32), cupy.zeros(1, np.int8), cupy.zeros(1, np.int32))
+
+
+@cache
+def _with_tiles(family: Family, *arguments: Any) -> Any:
+    kernel = family(*arguments)
+    kernel.max_dynamic_shared_size_bytes = _shared_memory() - STATIC
+    return kernel
+
+
+@cache
+def _shared_memory() -> int:
+    return int(cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"])
+
+
+@cache
+def processors() -> int:
+    return int(cupy.cuda.Device().attributes["MultiProcessorCount"])
