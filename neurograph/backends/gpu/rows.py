@@ -677,8 +677,8 @@ def _backward_rows(plan: Plan, run: Pass, add: bool, constant_state: bool) -> No
             # All columns of the chunks come before those of the rows, which add their sums.
             for of_order, ends_of in launches:
                 for grid, which in of_order[g]:
-                    for rest in rests[constant]:
-                        kernel(grid, threads, which + ends_of + rest, shared_mem=shared)
+                    for remaining in rests[constant]:
+                        kernel(grid, threads, which + ends_of + remaining, shared_mem=shared)
             if (part := parts[g]) is not None:
                 _backward_staged(plan, run, mirror, part, staged_weights[g], t, bool(constant), not fresh)
             if stored is not None and g:
