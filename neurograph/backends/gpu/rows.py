@@ -167,6 +167,7 @@ def prepare(plan: Plan) -> None:
     """Upload now what the first pass would."""
     with ALONE:
         layout_of(plan)
+        storage_of(plan).refresh(mirror_of(plan.graph))
 
 
 def width(batch: int) -> int:
@@ -222,7 +223,9 @@ def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
         names.append("z")
     if keep:
         names += ["delta", "delta_special", "by_special", "by_output"]
-    return sum(shapes[name][0] * shapes[name][1] for name in names) * plan.graph.dtype.itemsize
+    rows = sum(shapes[name][0] * shapes[name][1] for name in names) * plan.graph.dtype.itemsize
+    stored = steps == 1 and batch >= FEWEST
+    return rows + (storage_of(plan).footprint(width(batch), keep) if stored else 0)
 
 
 def stream(plan: Plan, X: Any, batch_size: int | None, reuse: Any) -> None:
@@ -267,7 +270,8 @@ class Pass:
     @property
     def nbytes(self) -> int:
         """Bytes of what the pass holds."""
-        return sum(array.nbytes for array in self._buffers.values())
+        stored = self.stored.nbytes if self.stored is not None else 0
+        return stored + sum(array.nbytes for array in self._buffers.values())
 
     @property
     def outputs(self) -> np.ndarray:
