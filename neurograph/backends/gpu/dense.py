@@ -111,6 +111,31 @@ class Block:
                 return
 
 
+def footprint(blocks: list[Block], dtype: np.dtype, ld: int, precision: str, keep: bool) -> int:
+    """Bytes that passes over blocks take: matrices that are gathered, and rows that do not stand side by side."""
+    narrow = precision == "bf16"
+    item, wide = (2, rounded(ld)) if narrow else (dtype.itemsize, rounded(ld))
+    copied = [block for block in blocks if block.base == COPIED or narrow]
+    size = sum(len(block.targets) * rounded(len(block.sources)) for block in copied) * item
+    if keep:
+        cells = (len(block.targets) * len(block.sources) for block in blocks if block.base == COPIED)
+        size += max(cells, default=0) * dtype.itemsize
+    ends = {name: [getattr(block, name) for block in blocks] for name in ("sources", "targets")}
+    for slots in ends.values():
+        size += max((len(s) for s in slots if narrow or not _neighbours(s)), default=0) * wide * item
+    apart = [len(s) for s in (*ends["targets"], *(ends["sources"] if keep else ())) if not _neighbours(s)]
+    return size + max(apart, default=0) * ld * dtype.itemsize
+
+
+def rounded(count: int) -> int:
+    """Numbers of a gathered row that has room for ``count``."""
+    return -(-count // WHOLE) * WHOLE
+
+
+def _neighbours(slots: np.ndarray) -> bool:
+    return int(slots[-1]) - int(slots[0]) + 1 == len(slots)
+
+
 class Dense:
     """The products of one pass over dense blocks.
 
@@ -187,7 +212,7 @@ class Dense:
         if block.base != COPIED and not self.narrow:
             cells = weight[block.base : block.base + S * T]
             return (cells.reshape(S, T), True) if block.by_source else (cells.reshape(T, S), False)
-        width = -(-S // WHOLE) * WHOLE
+        width = rounded(S)
         if block not in self._matrices:
             self._matrices[block] = cupy.empty((T, width), self.type)
         matrix = self._matrices[block]
@@ -201,9 +226,9 @@ class Dense:
         """The rows of a block's sources or targets as a matrix."""
         slots = getattr(block, name)
         first, count = int(slots[0]), len(slots)
-        if int(slots[-1]) - first + 1 == count and not self.narrow:
+        if _neighbours(slots) and not self.narrow:
             return rows[first : first + count]
-        width = -(-self.ld // WHOLE) * WHOLE
+        width = rounded(self.ld)
         out = self._room(name, (count, width), self.type)
         given = block.slots(name), rows, np.int32(self.ld), np.int32(width), out
         TAKE(self.dtype, self.narrow)((count,), (THREADS,), given)
@@ -212,7 +237,7 @@ class Dense:
     def _into_rows(self, block: Block, name: str, rows: Any, add: bool, matrix: Any, values: Any, flip: bool) -> None:
         slots = getattr(block, name)
         first, count = int(slots[0]), len(slots)
-        if int(slots[-1]) - first + 1 == count:
+        if _neighbours(slots):
             product(rows[first : first + count], matrix, values, flip, False, add, self.precision)
             return
         out = self._room("sums", (count, self.ld), self.dtype)

@@ -17,7 +17,7 @@ from ...functions.aggregations import AGGREGATIONS
 from ...plan import Plan
 from . import costs as measured
 from .costs import Costs
-from .dense import COPIED, Block, Dense
+from .dense import COPIED, Block, Dense, footprint
 from .mirror import Mirror, Rows
 from .module import Family
 from .tiles import SIDE, Products, Tiles, launch, padded
@@ -144,11 +144,7 @@ class Storage:
         if self.tiles is not None:
             packed = self.tiles.groups * SIDE * padded(ld) * (2 if keep else 1) if self.precision != "float32" else 0
             size += (self.tiles.count * SIDE * SIDE + packed) * item
-        copied = [b for b in self.blocks if b.base == COPIED or self.precision == "bf16"]
-        cells = [len(block.sources) * len(block.targets) for block in copied]
-        size += sum(cells) * item + (max(cells, default=0) * self.plan.graph.dtype.itemsize if keep else 0)
-        widest = max((len(end) for block in self.blocks for end in (block.sources, block.targets)), default=0)
-        return size + 3 * widest * ld * item
+        return size + footprint(self.blocks, self.plan.graph.dtype, ld, self.precision, keep)
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
