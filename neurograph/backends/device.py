@@ -24,6 +24,11 @@ TRIAL = """
 #include <cuda_bf16.h>
 extern "C" __global__ void number_of_thread(int* into) { into[threadIdx.x] = threadIdx.x; }
 """
+TENSOR_CAPABILITY = (8, 0)  # bfloat16 and tf32 on tensor cores came with Ampere
+TENSOR_TRIAL = """
+#include <mma.h>
+extern "C" __global__ void nothing() {}
+"""
 
 
 def problem() -> str | None:
@@ -84,6 +89,33 @@ def capability() -> tuple[int, int]:
     """Compute capability of the device: (9, 0) for an H100."""
     properties = _properties()
     return properties["major"], properties["minor"]
+
+
+@cache
+def tensor_problem() -> str | None:
+    """Why tensor cores cannot be used on the device, with the cure; None if they can."""
+    import cupy
+
+    if capability() < TENSOR_CAPABILITY:
+        return f"{name()} has none for bfloat16 and tf32, which came with compute capability 8.0 (Ampere)"
+    try:
+        cupy.RawModule(code=TENSOR_TRIAL, options=("-std=c++17", *header_options())).get_function("nothing")
+    except Exception as error:
+        part = "nvcc]==12.*" if any("12" in wheel for wheel in installed()) else "crt]==13.*"
+        return (
+            f'their headers cannot be used ({_short(error)}); pip install "cuda-toolkit[{part}", or set CUDA_PATH to '
+            "the folder of a CUDA toolkit"
+        )
+    return None
+
+
+@cache
+def header_options() -> tuple[str, ...]:
+    """Options for the compiler that name folders of headers which CuPy does not know: those of CUDA 12's wheels."""
+    nvidia = util.find_spec("nvidia")
+    folders = [] if nvidia is None else nvidia.submodule_search_locations or []
+    paths = [os.path.join(folder, "cuda_nvcc", "include") for folder in folders]
+    return tuple(f"-I{path}" for path in paths if os.path.exists(os.path.join(path, "crt", "mma.h")))
 
 
 def memory() -> tuple[int, int]:
@@ -194,6 +226,10 @@ def _missing(cupy: Any, runtime: Any) -> str | None:
         kernel = cupy.RawModule(code=TRIAL, options=("-std=c++17",)).get_function("number_of_thread")
     except Exception as error:
         return _without_compiler(error)
+    try:
+        cupy.cuda.cublas  # noqa: B018  imported when it is named
+    except Exception as error:
+        return f"cuBLAS cannot be used ({_short(error)}); {_install(_driver(), installed())}"
     numbers = cupy.zeros(32, dtype="int32")
     kernel((1,), (32,), (numbers,))
     if numbers.get().tolist() != list(range(32)):

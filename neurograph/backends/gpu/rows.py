@@ -15,7 +15,7 @@ from . import staged
 from .mirror import Mirror, Rows, mirror_of
 from .module import Family
 from .staging import INPUTS, Part, staging_of
-from .storage import Stored, storage_of
+from .storage import Storage, Stored, storage_of
 
 __all__ = ["Pass", "backward", "footprint", "forward", "prepare", "stream"]
 
@@ -43,11 +43,14 @@ NOT_CUT = 2**31 - 1
 LAST_GRID = 65535  # blocks along y and z
 
 
+Launch = tuple[tuple[int, ...], tuple[Any, ...]]  # the grid, and the first arguments
+
+
 class Work(NamedTuple):
-    """Neurons that run together: ``first`` to ``first + count`` of an order, and the chunks of their long rows."""
+    """Neurons that run together: ``first`` to ``first + size`` of an order, and the chunks of their long rows."""
 
     first: int
-    count: int
+    size: int
     longest: int = NOT_CUT
     first_chunk: int = 0
     chunks: int = 0
@@ -70,10 +73,13 @@ class Order:
         self.slots = cupy.asarray(np.ascontiguousarray(slots, np.int32))
         self._edits = -1
         self.partials = 0  # rows for the sums of chunks that one generation needs
-        self.works: list[Work] = []
+        ends = bounds.tolist()
+        self._whole = [Work(a, b - a) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        self.works = self._whole
         self.chunk_row = self.chunk_begin = self.first_chunk = self.slots
         self._chunk_position = np.zeros(0, np.int64)
         self._limits = LONG, CHUNK
+        self._launches: dict[Any, Any] = {}
 
     @property
     def nbytes(self) -> int:
@@ -85,12 +91,13 @@ class Order:
         """Look which rows are long now."""
         if self._edits == edits and self._limits == (LONG, CHUNK):
             return
-        self._edits, self._limits, self.partials = edits, (LONG, CHUNK), 0
-        ends = self.bounds.tolist()
-        lengths = length[self.host] if len(self.host) else self.host
-        self.works = [Work(a, b - a) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-        if lengths.max(initial=0) <= LONG:
+        self._edits, self._limits = edits, (LONG, CHUNK)
+        if length.max(initial=0) <= LONG:
+            if self.partials:
+                self.works, self.partials, self._launches = self._whole, 0, {}
             return
+        self.works, self.partials, self._launches = self._whole.copy(), 0, {}
+        lengths = length[self.host]
         rows: list[np.ndarray] = []
         positions: list[np.ndarray] = []
         begins: list[np.ndarray] = []
@@ -120,11 +127,30 @@ class Order:
     def leading(self, work: Work, count: int) -> Work:
         """The first ``count`` neurons of a generation alone."""
         of_work = self._chunk_position[work.first_chunk : work.first_chunk + work.chunks]
-        return work._replace(count=count, chunks=int(np.searchsorted(of_work, work.first + count)))
+        return work._replace(size=count, chunks=int(np.searchsorted(of_work, work.first + count)))
 
     def generation(self, g: int) -> np.ndarray:
         """Slots of a generation."""
         return self.host[self.bounds[g] : self.bounds[g + 1]]
+
+    def launches(self, rows_a_block: int, parts: list[Part | None], *others: int) -> list[list[Launch]]:
+        """For each generation those of the chunks of long rows and of the rows, without ``parts`` that run staged."""
+        key = rows_a_block, tuple(part and part.long for part in parts), *others
+        if key not in self._launches:
+            if len(self._launches) > 8:  # batches of many sizes
+                self._launches = {}
+            tables = np.int32(CHUNK), self.chunk_row, self.chunk_begin, self.first_chunk
+            found: list[list[Launch]] = []
+            for whole, part in zip(self.works, parts, strict=True):
+                work = whole if part is None else self.leading(whole, part.long)
+                found.append([])
+                for first, size, cut in ((work.first_chunk, work.chunks, 1), (work.first, work.size, 0)):
+                    if size:
+                        grid = -(-size // rows_a_block), *others
+                        which = np.int32(first), np.int32(size), np.int32(cut), np.int32(work.longest)
+                        found[-1].append((grid, (self.slots, *which, *tables)))
+            self._launches[key] = found
+        return self._launches[key]
 
 
 class Layout:
@@ -415,42 +441,41 @@ def _forward(plan: Plan, run: Pass, keep: bool) -> None:
     flags = np.int32(plan.leaks), acts, z, np.int32(keep_z)
     functions = bias, activation, parameter, aggregation, time_constant, *flags
     stored, staging = stored_for(plan, mirror, run), staging_of(plan, mirror)
-    slots = [targets.generation(g) for g in range(len(targets.works))]
     parts = [
-        None
-        if stored is not None and stored.storage.seeded_in[of].any()
-        else staging.forward(mirror, g, of, run.ld, dtype)
-        for g, of in enumerate(slots)
+        staging.forward(mirror, g, of, run.ld, dtype)
+        if stored is None or not stored.storage.seeded_in[of].any()
+        else None
+        for g, of in enumerate(map(targets.generation, range(len(targets.works))))
     ]
     staged_weights = [part and part.buckets.weights(weight) for part in parts]
     columns = bias, parameter, activation, aggregation, rows.length
-    where = [(rows.start, rows.length, ends, rows.slot, ordered, np.int32(by_slot), np.int32(0))]
-    orders, grid = [targets], (min(pieces, LAST_GRID),)
+    whole = rows.start, rows.length, ends, rows.slot, ordered, np.int32(by_slot), np.int32(0)
+    ways = [(targets, parts, whole)]
     if stored is not None:
-        where.append((*stored.storage.rest_in, weight, np.int32(1), np.int32(1)))
-        orders = _apart(stored, "targets", targets, graph.incoming.length, graph.edits)
+        rest = (*stored.storage.rest_in, weight, np.int32(1), np.int32(1))
+        ways = _apart(stored.storage, "targets", targets, graph.incoming.length, graph.edits, parts, whole, rest)
         stored.begin(mirror, weight, acts)
-    launches = _launches(orders, where, WARPS, parts, grid)
+    launches = [(order.launches(WARPS, of, min(pieces, LAST_GRID)), where) for order, of, where in ways]
     kernel, special = FORWARD(dtype, lanes), AGGREGATE_SPECIAL(dtype) if plan.n_special else None
-    layout.special_targets.cut(graph.incoming.length, graph.edits)
     for t in range(run.steps):
         base = np.int64((run.history + t) * run._n)
-        of_step = (*functions, partial, base, *shape)
-        for g, of_generation in enumerate(launches):
+        of_step = [(of_way, (*where, *functions, partial, base, *shape)) for of_way, where in launches]
+        for g, part in enumerate(parts):
             if stored is not None:
                 stored.forward(g, weight, acts)
-            for grid, which in of_generation:
-                kernel(grid, (THREADS,), which + of_step)
-            if (part := parts[g]) is not None:
+            for of_way, others in of_step:
+                for grid, which in of_way[g]:
+                    kernel(grid, (THREADS,), which + others)
+            if part is not None:
                 own = slice(int(base), int(base) + run._n)
                 own_z = z[own] if keep_z else None
                 staged.forward(part.buckets, staged_weights[g], acts[own], run._batch, own_z, columns)
-            if special is not None and (work := layout.special_targets.works[g]).count:
+            if special is not None and (work := layout.special_targets.works[g]).size:
                 special(
-                    _blocks(work.count * run.ld),
+                    _blocks(work.size * run.ld),
                     (256,),
                     (
-                        layout.special_targets.slots, np.int32(work.first), np.int32(work.count), layout.special,
+                        layout.special_targets.slots, np.int32(work.first), np.int32(work.size), layout.special,
                         np.int32(plan.n_special), rows.start, rows.length, ends, rows.slot, weight, *functions,
                         run.buffer("kept"), np.int32(t), base, *shape,
                     ),
@@ -471,42 +496,30 @@ def stored_for(plan: Plan, mirror: Mirror, run: Pass) -> Stored | None:
     return run.stored
 
 
-def _apart(stored: Stored, name: str, order: Order, length: np.ndarray, edits: int) -> list[Order]:
+Way = tuple[Order, list[Part | None], tuple[Any, ...]]  # neurons, what of them runs staged, where their connections are
+
+
+def _apart(
+    storage: Storage,
+    name: str,
+    order: Order,
+    length: np.ndarray,
+    edits: int,
+    parts: list[Part | None],
+    whole: tuple[Any, ...],
+    rest: tuple[Any, ...],
+) -> list[Way]:
     """An order's neurons of which all connections run by rows, and those that have a rest of them."""
-    storage = stored.storage
     if name not in storage.orders:
         seeded = (storage.seeded_in if name == "targets" else storage.seeded_out)[order.host]
         storage.orders[name] = [
             Order(order.host[chosen], np.append(0, np.cumsum(chosen))[order.bounds], length)
             for chosen in (~seeded, seeded)
         ]
-    for part in storage.orders[name]:
-        part.cut(length, edits)
-    return storage.orders[name]
-
-
-def _launches(
-    orders: list[Order],
-    where: list[tuple[Any, ...]],
-    rows_a_block: int,
-    parts: list[Part | None],
-    others: tuple[int, ...] = (),
-) -> list[list[Any]]:
-    """For each generation the grids, and the first arguments, of the chunks of long rows and of the rows.
-
-    ``where`` the connections of each of the ``orders`` are. Without the rows of ``parts``, of the first order, that run
-    staged.
-    """
-    launches: list[list[Any]] = [[] for _ in parts]
-    for number, (order, rows) in enumerate(zip(orders, where, strict=True)):
-        tables = np.int32(CHUNK), order.chunk_row, order.chunk_begin, order.first_chunk
-        for of_generation, whole, part in zip(launches, order.works, parts, strict=True):
-            work = whole if part is None or number else order.leading(whole, part.long)
-            for first, count, cut in ((work.first_chunk, work.chunks, 1), (work.first, work.count, 0)):
-                if count:
-                    which = order.slots, np.int32(first), np.int32(count), np.int32(cut), np.int32(work.longest)
-                    of_generation.append(((-(-count // rows_a_block), *others), (*which, *tables, *rows)))
-    return launches
+    for of in storage.orders[name]:
+        of.cut(length, edits)
+    plain, seeded = storage.orders[name]
+    return [(plain, parts, whole), (seeded, [None] * len(parts), rest)]
 
 
 def backward(
@@ -575,22 +588,23 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
     slots = [layout.inputs.generation(0), *(layout.sources.generation(g) for g in numbers[1:])]
     stored = stored_for(plan, mirror, run)
     parts = [
-        None
-        if stored is not None and stored.storage.seeded_out[of].any()
-        else staging.backward(mirror, g, of, run.ld, dtype)
+        staging.backward(mirror, g, of, run.ld, dtype)
+        if stored is None or not stored.storage.seeded_out[of].any()
+        else None
         for g, of in zip(numbers, slots, strict=True)
     ]
     staged_weights = [part and part.buckets.weights(weight) for part in parts]
-    where = [(rows.start, rows.length, ends, rows.slot, np.int32(0))]
-    inputs, sources = [layout.inputs], [layout.sources]
+    whole = rows.start, rows.length, ends, rows.slot, np.int32(0)
+    inputs, sources = [(layout.inputs, parts[:1], whole)], [(layout.sources, parts[1:], whole)]
     if stored is not None:
-        where.append((*stored.storage.rest_out, np.int32(1)))
-        inputs = _apart(stored, "inputs", layout.inputs, graph.outgoing.length, graph.edits)
-        sources = _apart(stored, "sources", layout.sources, graph.outgoing.length, graph.edits)
+        rest = (*stored.storage.rest_out, np.int32(1))
+        state = graph.outgoing.length, graph.edits
+        inputs = _apart(stored.storage, "inputs", layout.inputs, *state, parts[:1], whole, rest)
+        sources = _apart(stored.storage, "sources", layout.sources, *state, parts[1:], whole, rest)
         stored.begin_backward(mirror, weight, acts)
     launches = [
-        *_launches(inputs, where, rows_a_block, parts[:1]),
-        *_launches(sources, where, rows_a_block, parts[1:]),
+        (first.launches(rows_a_block, of) + order.launches(rows_a_block, others), where)
+        for (first, of, where), (order, others, _) in zip(inputs, sources, strict=True)
     ]
     spread, n, n_outputs = SPREAD_SPECIAL(dtype) if plan.n_special else None, run._n, len(plan.outputs)
     orders = [(layout.inputs, 0), *((layout.sources, g) for g in range(len(layout.sources.works)))]
@@ -613,17 +627,17 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
             ]
             for constant in (0, 1)
         ]
-        for g in reversed(range(len(launches))):
+        for g in reversed(range(len(parts))):
             constant = int(t < 0 or g == 0)
             if spread is not None:
                 order, number = orders[g]
                 work = order.works[number]
-                if work.count:
+                if work.size:
                     spread(
-                        (-(-work.count // WARPS),),
+                        (-(-work.size // WARPS),),
                         (THREADS,),
                         (
-                            order.slots, np.int32(work.first), np.int32(work.count), np.int32(constant), layout.special,
+                            order.slots, np.int32(work.first), np.int32(work.size), np.int32(constant), layout.special,
                             np.int32(plan.n_special), *adjacency, aggregation, acts, run.buffer("kept"), special,
                             by_special, np.int32(t), np.int32(run.steps), before, np.int32(n), *shape,
                         ),
@@ -631,9 +645,10 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
             if stored is not None and g:
                 stored.backward(g - 1, weight, delta)
             # All columns of the chunks come before those of the rows, which add their sums.
-            for grid, which in launches[g]:
-                for rest in rests[constant]:
-                    kernel(grid, threads, which + rest, shared_mem=shared)
+            for of_way, where in launches:
+                for grid, which in of_way[g]:
+                    for others in rests[constant]:
+                        kernel(grid, threads, which + where + others, shared_mem=shared)
             if (part := parts[g]) is not None:
                 _backward_staged(plan, run, mirror, part, staged_weights[g], t, bool(constant), not fresh)
             if stored is not None and g:

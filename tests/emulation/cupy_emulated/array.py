@@ -173,6 +173,7 @@ class ndarray:
 
     __array_ufunc__ = None  # NumPy's operators give up and let ours refuse
     __slots__ = ("__weakref__", "_host", "_memory", "_base")
+    __module__ = "cupy"  # as CuPy has it
     __hash__ = None  # type: ignore[assignment]
 
     def __new__(
@@ -258,6 +259,17 @@ class ndarray:
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise TypeError(IMPLICIT)
+
+    def __reduce__(self) -> Any:
+        from .functions import array
+
+        return array, (self.get(),)
+
+    def __copy__(self) -> ndarray:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> ndarray:
+        return self.copy()
 
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> np.ndarray:
         if blocking:
