@@ -55,6 +55,11 @@ def test_passes(gpu, rng, monkeypatch, given, dtype, batch):
     assert_equal(found, expected, dtype)
     storage, surveys = storage_of(net.plan), storage_of(net.plan).surveys
     assert bool(storage.blocks) == (given is not TILES) and (storage.tiles is not None) == (given is not DENSE)
+    text = str(net.plan)
+    assert ("dense block of" in text) == bool(storage.blocks) and ("tiles of 16 x 16" in text) == (given is not DENSE)
+    taken, counted = held.run.stored.nbytes, storage.footprint(held.run.ld, True)
+    assert storage.nbytes > 0 and 0 < taken < held.run.nbytes and taken == counted
+    assert rows.footprint(net.plan, batch, 1, True) > counted
     for _ in range(2):
         for slot in rng.choice(net.graph.connections.live(), 20, replace=False):
             ends = (int(net.graph.neurons["id"][net.graph.connections[end][slot]]) for end in ("source", "target"))

@@ -111,6 +111,31 @@ class Block:
                 return
 
 
+def footprint(blocks: list[Block], dtype: np.dtype, ld: int, precision: str, keep: bool) -> int:
+    """Bytes that passes over blocks take: matrices that are gathered, and rows that do not stand side by side."""
+    narrow = precision == "bf16"
+    item, wide = (2, rounded(ld)) if narrow else (dtype.itemsize, rounded(ld))
+    copied = [block for block in blocks if block.base == COPIED or narrow]
+    size = sum(len(block.targets) * rounded(len(block.sources)) for block in copied) * item
+    if keep:
+        cells = (len(block.targets) * len(block.sources) for block in blocks if block.base == COPIED)
+        size += max(cells, default=0) * dtype.itemsize
+    ends = {name: [getattr(block, name) for block in blocks] for name in ("sources", "targets")}
+    for slots in ends.values():
+        size += max((len(s) for s in slots if narrow or not _neighbours(s)), default=0) * wide * item
+    apart = [len(s) for s in (*ends["targets"], *(ends["sources"] if keep else ())) if not _neighbours(s)]
+    return size + max(apart, default=0) * ld * dtype.itemsize
+
+
+def rounded(count: int) -> int:
+    """Numbers of a gathered row that has room for ``count``."""
+    return -(-count // WHOLE) * WHOLE
+
+
+def _neighbours(slots: np.ndarray) -> bool:
+    return int(slots[-1]) - int(slots[0]) + 1 == len(slots)
+
+
 class Dense:
     """The products of one pass over dense blocks.
 
@@ -132,7 +157,9 @@ class Dense:
         self.dtype, self.ld, self.precision = np.dtype(dtype), ld, precision
         self.narrow = precision == "bf16"
         self.type = np.dtype(np.uint16) if self.narrow else self.dtype
-        self._weights: dict[Block, Any] = {}
+        self._matrices: dict[Block, Any] = {}
+        self._filled: set[Block] = set()
+        self._scratch: dict[tuple[str, Any], Any] = {}
 
     def forward(self, block: Block, weight: Any, acts: Any, add: bool) -> None:
         """Write the sums that the targets get to their rows, or add them; ``acts`` has a row a neuron slot."""
@@ -157,7 +184,7 @@ class Dense:
             else:
                 product(cells.reshape(T, S), D, X, False, True, add, self.precision)
             return
-        out = cupy.empty((T, S), self.dtype)
+        out = self._room("gradient", (T, S), self.dtype)
         product(out, D, X, False, True, False, self.precision)
         given = block.slots("targets"), *self.incoming, self.cluster, self.position, np.int32(block.source_number)
         COLLECT(self.dtype)((T,), (THREADS,), (*given, out, np.int32(S), np.bool_(add), grad))
@@ -165,7 +192,19 @@ class Dense:
     def begin(self, incoming: Rows) -> None:
         """The weights may have changed, and the rows too."""
         self.incoming = incoming
-        self._weights.clear()
+        self._filled.clear()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        return sum(a.nbytes for a in (*self._matrices.values(), *self._scratch.values()))
+
+    def _room(self, name: str, shape: tuple[int, int], dtype: Any) -> Any:
+        """A matrix for use within one call. It stays where it is: what was captured in a graph goes on using it."""
+        count, key = shape[0] * shape[1], (name, dtype)
+        if key not in self._scratch or self._scratch[key].size < count:
+            self._scratch[key] = cupy.empty(count, dtype)
+        return self._scratch[key][:count].reshape(shape)
 
     def _matrix(self, block: Block, weight: Any) -> tuple[Any, bool]:
         """The weights, and whether they go source after source."""
@@ -173,22 +212,24 @@ class Dense:
         if block.base != COPIED and not self.narrow:
             cells = weight[block.base : block.base + S * T]
             return (cells.reshape(S, T), True) if block.by_source else (cells.reshape(T, S), False)
-        if block not in self._weights:
-            width = -(-S // WHOLE) * WHOLE
-            matrix = cupy.empty((T, width), self.type)
+        width = rounded(S)
+        if block not in self._matrices:
+            self._matrices[block] = cupy.empty((T, width), self.type)
+        matrix = self._matrices[block]
+        if block not in self._filled:
             given = block.slots("targets"), *self.incoming, self.cluster, self.position, np.int32(block.source_number)
             FILL(self.dtype, self.narrow)((T,), (THREADS,), (*given, weight, np.int32(width), matrix))
-            self._weights[block] = matrix[:, :S]
-        return self._weights[block], False
+            self._filled.add(block)
+        return matrix[:, :S], False
 
     def _side_by_side(self, block: Block, name: str, rows: Any) -> Any:
         """The rows of a block's sources or targets as a matrix."""
         slots = getattr(block, name)
         first, count = int(slots[0]), len(slots)
-        if int(slots[-1]) - first + 1 == count and not self.narrow:
+        if _neighbours(slots) and not self.narrow:
             return rows[first : first + count]
-        width = -(-self.ld // WHOLE) * WHOLE
-        out = cupy.empty((count, width), self.type)
+        width = rounded(self.ld)
+        out = self._room(name, (count, width), self.type)
         given = block.slots(name), rows, np.int32(self.ld), np.int32(width), out
         TAKE(self.dtype, self.narrow)((count,), (THREADS,), given)
         return out[:, : self.ld]
@@ -196,10 +237,10 @@ class Dense:
     def _into_rows(self, block: Block, name: str, rows: Any, add: bool, matrix: Any, values: Any, flip: bool) -> None:
         slots = getattr(block, name)
         first, count = int(slots[0]), len(slots)
-        if int(slots[-1]) - first + 1 == count:
+        if _neighbours(slots):
             product(rows[first : first + count], matrix, values, flip, False, add, self.precision)
             return
-        out = cupy.empty((count, self.ld), self.dtype)
+        out = self._room("sums", (count, self.ld), self.dtype)
         product(out, matrix, values, flip, False, False, self.precision)
         given = block.slots(name), out, np.int32(self.ld), np.bool_(add), rows
         PUT(self.dtype)((count,), (THREADS,), given)

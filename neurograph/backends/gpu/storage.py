@@ -17,10 +17,10 @@ from ...functions.aggregations import AGGREGATIONS
 from ...plan import Plan
 from . import costs as measured
 from .costs import Costs
-from .dense import Block, Dense
+from .dense import COPIED, Block, Dense, footprint
 from .mirror import Mirror, Rows
 from .module import Family
-from .tiles import SIDE, Products, Tiles, launch
+from .tiles import SIDE, Products, Tiles, launch, padded
 
 SUM = AGGREGATIONS["sum"]
 SAMPLES = 512  # for which the choice is made
@@ -126,6 +126,26 @@ class Storage:
         rest = sum(a.nbytes for rows in (self.rest_in, self.rest_out) for a in rows[1:]) if self.any else 0
         return rest + (self.tiles.nbytes if self.tiles else 0)
 
+    def __str__(self) -> str:
+        lines = []
+        if self.tiles is not None:
+            lines.append(f"{self.tiles.count} tiles of {SIDE} x {SIDE} for {self.in_tiles} connections")
+        for block in self.blocks:
+            how = "copied" if block.base == COPIED else "in place"
+            lines.append(f"dense block of {len(block.sources)} sources and {len(block.targets)} targets, {how}")
+        return "\n".join(lines) + f", in {self.precision}" if lines else ""
+
+    def footprint(self, ld: int, keep: bool) -> int:
+        """Bytes that a pass over rows of so many numbers takes beside, as far as the last survey tells."""
+        if not self.any:
+            return 0
+        item = 2 if self.precision == "bf16" else self.plan.graph.dtype.itemsize
+        size = 0
+        if self.tiles is not None:
+            packed = self.tiles.groups * SIDE * padded(ld) * (2 if keep else 1) if self.precision != "float32" else 0
+            size += (self.tiles.count * SIDE * SIDE + packed) * item
+        return size + footprint(self.blocks, self.plan.graph.dtype, ld, self.precision, keep)
+
     # -- looking -------------------------------------------------------------------------------------------------------
 
     def _survey(self, mirror: Mirror) -> None:
@@ -136,42 +156,37 @@ class Storage:
         near, live = Neighbours(plan), graph.connections.live()
         source, target = (graph.connections.read(end)[live] for end in ("source", "target"))
         to, out_of, count = _count_pairs(near.group[target], near.group[source], near.count)
-        self.blocks = self._choose(near, to, out_of, count)
-        taken = np.zeros((near.n_clusters, near.n_clusters), bool) if self.blocks else None
+        self.blocks, opened = self._choose(near, to, out_of, count)
         for block in self.blocks:
-            assert taken is not None
-            taken[block.target_cluster, block.source_cluster] = True
             block.find_base(graph.incoming.rows, graph.connections.read("source"), graph.connections.read("target"))
-        opened = self._opened
-        if taken is not None:
-            opened &= ~taken[near.cluster[to], near.cluster[out_of]]
-        to, out_of = to[opened], out_of[opened]
-        self._lay_out(mirror, near, to, out_of)
+        self._lay_out(mirror, near, to[opened], out_of[opened], count[opened])
 
-    def _choose(self, near: Neighbours, to: np.ndarray, out_of: np.ndarray, count: np.ndarray) -> list[Block]:
-        """The dense blocks; and in ``_opened`` which pairs of groups are tiles where there is none."""
+    def _choose(
+        self, near: Neighbours, to: np.ndarray, out_of: np.ndarray, count: np.ndarray
+    ) -> tuple[list[Block], np.ndarray]:
+        """The dense blocks, and which pairs of groups are tiles."""
         costs = self._costs or measured.of_device(self.plan.graph.dtype, self.precision)
         full = count > costs.fill(SAMPLES)
-        self._opened = full & near.group_adds[to]
+        opened = full & near.group_adds[to]
         pair, number = np.unique(
             near.cluster[to] * np.int64(near.n_clusters) + near.cluster[out_of], return_inverse=True
         )
-        connections, tiles = np.bincount(number, count), np.bincount(number, self._opened)
-        left = np.bincount(number, np.where(self._opened, 0, count))
+        connections, tiles = np.bincount(number, count), np.bincount(number, opened)
+        left = np.bincount(number, np.where(opened, 0, count))
         t, s = np.divmod(pair, near.n_clusters)
         cells = near.widths[t] * near.widths[s]
         by_rows, by_tiles = costs.rows(connections, SAMPLES), costs.tiles(tiles, SAMPLES) + costs.rows(left, SAMPLES)
         by_block = costs.block(cells, SAMPLES)
         dense = near.cluster_adds[t] & (by_block < np.minimum(by_rows, by_tiles + costs.called))
-        self._opened &= (by_tiles + costs.called < by_rows)[number]
+        opened &= (~dense & (by_tiles + costs.called < by_rows))[number]
         return [
             Block(near.members_of(int(b)), near.members_of(int(a)), int(b), int(a))
             for a, b in zip(t[dense], s[dense], strict=True)
-        ]
+        ], opened
 
-    def _lay_out(self, mirror: Mirror, near: Neighbours, to: np.ndarray, out_of: np.ndarray) -> None:
+    def _lay_out(self, mirror: Mirror, near: Neighbours, to: np.ndarray, out_of: np.ndarray, count: np.ndarray) -> None:
         plan, n, blocks = self.plan, self.plan.graph.neurons.size, self.blocks
-        self.tiles = None
+        self.tiles, self.in_tiles = None, int(count.sum())
         kept = np.zeros(near.count, bool)
         kept[to], kept[out_of] = True, True
         number = np.cumsum(kept) - 1
@@ -180,6 +195,7 @@ class Storage:
         if len(to):
             self.tiles = Tiles(n, members, out_of, to)
         self.bounds = np.searchsorted(generation, np.arange(-1, plan.n_generations + 1))
+        self.gets, self.sends = (np.isin(range(-1, plan.n_generations), generation[end]) for end in (to, out_of))
         reached, sending = (_distinct(getattr(block, end) for block in blocks) for end in ("targets", "sources"))
         self.seeded_in, self.seeded_out = np.zeros(n, bool), np.zeros(n, bool)
         self.seeded_in[reached], self.seeded_out[sending] = True, True
@@ -284,6 +300,11 @@ class Stored:
         where = storage.cluster, storage.position
         self.dense = Dense(*where, dtype, ld, precision) if storage.blocks else None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device that belong to passes."""
+        return sum(part.nbytes for part in (self.products, self.dense) if part is not None)
+
     def begin(self, mirror: Mirror, weight: Any, acts: Any) -> None:
         """Take over the weights and the inputs' rows; ``acts`` has a row a neuron slot."""
         if self.dense:
@@ -300,12 +321,12 @@ class Stored:
             assert self.dense is not None
             self.dense.forward(block, weight, acts, block.target_cluster in seen)
             seen.add(block.target_cluster)
-        if self.products:
+        if self.products and storage.gets[generation + 1]:
             self.products.forward(*self._groups(generation), acts, storage.begun_in)
 
     def finish(self, generation: int, acts: Any) -> None:
         """The activations of a generation, -1 for the inputs, are there."""
-        if self.products:
+        if self.products and self.storage.sends[generation + 1]:
             self.products.pack(*self._groups(generation), acts)
 
     def begin_backward(self, mirror: Mirror, weight: Any, acts: Any) -> None:
@@ -326,12 +347,12 @@ class Stored:
             assert self.dense is not None
             self.dense.backward(block, weight, delta, block.source_cluster in seen)
             seen.add(block.source_cluster)
-        if self.products:
+        if self.products and storage.sends[generation + 1]:
             self.products.backward(*self._groups(generation), delta, storage.begun_out)
 
     def finish_backward(self, generation: int, delta: Any) -> None:
         """The deltas of a generation are there."""
-        if self.products:
+        if self.products and self.storage.gets[generation + 1]:
             self.products.pack(*self._groups(generation), delta, delta=True)
 
     def gradient(self, acts: Any, delta: Any, add: bool, grad: Any) -> None:

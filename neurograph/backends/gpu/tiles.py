@@ -120,6 +120,17 @@ def _parts(target: np.ndarray) -> np.ndarray:
     return np.append(np.flatnonzero(within % PART == 0), len(target)).astype(np.int32)
 
 
+def padded(ld: int) -> int:
+    """Samples of what is packed, for rows of so many numbers.
+
+    Examples
+    --------
+    >>> padded(4), padded(64), padded(68)
+    (64, 64, 128)
+    """
+    return -(-ld // SAMPLES) * SAMPLES
+
+
 class Products:
     """The products of one pass: weights as tiles, and what they multiply in the precision of the pass.
 
@@ -136,10 +147,15 @@ class Products:
 
     def __init__(self, tiles: Tiles, dtype: np.dtype, ld: int, precision: str = "float32"):
         self.tiles, self.dtype, self.ld, self.packed = tiles, np.dtype(dtype), ld, PRECISIONS[precision]
-        self.padded = -(-ld // SAMPLES) * SAMPLES
+        self.padded = padded(ld)
         self.weights = cupy.empty(tiles.count * CELLS, self.packed or self.dtype)
         self._values: Any = None
         self._deltas: Any = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        return self.weights.nbytes + sum(a.nbytes for a in (self._values, self._deltas) if a is not None)
 
     def load(self, weight: Any, forward: bool) -> None:
         """Bring the weights, a column, into tiles for `forward` or for `backward`."""
@@ -190,7 +206,8 @@ class Products:
         width = 4 if count * (self.padded // SAMPLES) >= ENOUGH else 1
         parts = self.padded // SAMPLES if width == 4 else -(-self.ld // 16)
         tail = self._room(delta), np.int32(self.padded), rows, np.int32(self.ld)
-        launch(MULTIPLY_PACKED(self.packed, width), count, *given, *tail, parts=parts)
+        grid = (count + 2 * WARPS - 1) // (2 * WARPS), parts
+        MULTIPLY_PACKED(self.packed, width)(grid, (64 * WARPS,), (*given, *tail))
 
     def gradient(self, acts: Any, delta: Any, add: bool, grad: Any) -> None:
         """The gradients of all connections in tiles, written to the column or added."""

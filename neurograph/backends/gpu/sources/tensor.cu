@@ -65,7 +65,7 @@ template <typename E, int WIDTH>
 __global__ void multiply_packed(int lo, int hi, const long long* begin, const int* far, const int* tile,
                                 const int* members, const signed char* begun, const E* weights, const E* values,
                                 int padded, float* out, int ld) {
-    constexpr int WARPS = 4, TERMS = Core<E>::TERMS;
+    constexpr int WARPS = 8, TERMS = Core<E>::TERMS;  // groups beside each other often read the same values
     __align__(32) __shared__ float pieces[WARPS][CELLS];
     int number = threadIdx.x / 32, lane = threadIdx.x % 32, group = lo + blockIdx.x * WARPS + number;
     if (group >= hi || begin[group] == begin[group + 1]) return;  // whole warps, and none of them waits for another
