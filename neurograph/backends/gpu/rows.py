@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -11,11 +12,12 @@ import numpy as np
 from ...locks import ALONE
 from ...plan import MEAN, Plan
 from ..state import State
-from . import staged
+from . import sliced, staged
+from .graphs import Buffers, replays_of
 from .mirror import Mirror, Rows, mirror_of
 from .module import Family
 from .staging import INPUTS, Part, staging_of
-from .storage import Storage, Stored, storage_of
+from .storage import Stored, storage_of
 
 __all__ = ["Pass", "backward", "footprint", "forward", "prepare", "stream"]
 
@@ -193,7 +195,6 @@ def prepare(plan: Plan) -> None:
     """Upload now what the first pass would."""
     with ALONE:
         layout_of(plan)
-        storage_of(plan).refresh(mirror_of(plan.graph))
 
 
 def width(batch: int) -> int:
@@ -249,9 +250,7 @@ def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
         names.append("z")
     if keep:
         names += ["delta", "delta_special", "by_special", "by_output"]
-    rows = sum(shapes[name][0] * shapes[name][1] for name in names) * plan.graph.dtype.itemsize
-    stored = steps == 1 and batch >= FEWEST
-    return rows + (storage_of(plan).footprint(width(batch), keep) if stored else 0)
+    return sum(shapes[name][0] * shapes[name][1] for name in names) * plan.graph.dtype.itemsize
 
 
 def stream(plan: Plan, X: Any, batch_size: int | None, reuse: Any) -> None:
@@ -270,13 +269,13 @@ class Pass:
         self._dtype = plan.graph.dtype
         self.steps, self.history, self.ld = steps, plan.history, width(batch)
         self._shapes = _shapes_of(plan, batch, steps)
-        self._buffers: dict[str, Any] = {}
+        self._buffers = Buffers()
         if isinstance(reuse, Pass) and reuse._dtype == self._dtype:
             if reuse._shapes is self._shapes:
                 self._buffers = reuse._buffers
             else:
                 same = {name: a for name, a in reuse._buffers.items() if a.shape == self._shapes.get(name)}
-                self._buffers = same
+                self._buffers.update(same)
         self._divisor: np.ndarray | None = None
         self.stored: Stored | None = reuse.stored if isinstance(reuse, Pass) and reuse.ld == self.ld else None
         self.differentiated = False
@@ -293,11 +292,14 @@ class Pass:
             self._buffers[name] = cupy.empty((count,), dtype)
         return self._buffers[name]
 
+    def replay(self, name: str, flags: tuple[bool, ...], launch: Callable[[], None]) -> None:
+        """Launch what runs on the arrays of this pass, as one CUDA graph where it has been launched before."""
+        replays_of(self._plan)[name].run((self._batch, self.steps, flags), self._buffers, launch)
+
     @property
     def nbytes(self) -> int:
         """Bytes of what the pass holds."""
-        stored = self.stored.nbytes if self.stored is not None else 0
-        return stored + sum(array.nbytes for array in self._buffers.values())
+        return sum(array.nbytes for array in self._buffers.values())
 
     @property
     def outputs(self) -> np.ndarray:
@@ -307,7 +309,11 @@ class Pass:
     @property
     def device_outputs(self) -> Any:
         """The same, on the device."""
-        return self.read("acts", layout_of(self._plan).output_slots, self.history, self.steps)
+        return self.read_outputs(cupy.empty((self._batch, self.steps, len(self._plan.outputs)), self._dtype))
+
+    def read_outputs(self, into: Any) -> Any:
+        """The same, in an array of the caller's."""
+        return self.read("acts", layout_of(self._plan).output_slots, self.history, self.steps, into)
 
     def activations(self, slots: np.ndarray, first: int = 0) -> np.ndarray:
         """(batch, steps - first, len(slots)); a negative ``first`` begins in the state."""
@@ -337,10 +343,10 @@ class Pass:
     def _fetch(self, name: str, slots: np.ndarray, first: int, steps: int) -> np.ndarray:
         return cupy.asnumpy(self.read(name, cupy.asarray(np.ascontiguousarray(slots, np.int32)), first, steps))
 
-    def read(self, name: str, slots: Any, first: int, steps: int) -> Any:
+    def read(self, name: str, slots: Any, first: int, steps: int, into: Any = None) -> Any:
         """Some rows of ``steps`` steps from the ``first`` one in the buffer, as (batch, steps, len(slots))."""
         n = self._plan.n_special if name == "delta_special" else self._n
-        array = cupy.empty((self._batch, steps, len(slots)), self._dtype)
+        array = cupy.empty((self._batch, steps, len(slots)), self._dtype) if into is None else into
         if array.size:
             FROM_ROWS(self._dtype)(
                 _tiles(len(slots), self._batch, steps),
@@ -393,12 +399,12 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
         X = np.asarray(X)
     with ALONE:
         run = Pass(plan, len(X), X.shape[1], reuse)
-        _begin(plan, run, X, state)
-        _forward(plan, run, keep)
+        begin(plan, run, X, state)
+        run.replay("forward", (keep,), lambda: launch_forward(plan, run, keep))
     return run
 
 
-def _begin(plan: Plan, run: Pass, X: Any, state: State | None) -> None:
+def begin(plan: Plan, run: Pass, X: Any, state: State | None = None) -> None:
     """Fill the rows of the inputs and of the state."""
     layout, n = layout_of(plan), run._n
     acts = run.buffer("acts")
@@ -416,12 +422,21 @@ def _begin(plan: Plan, run: Pass, X: Any, state: State | None) -> None:
     run.write("acts", layout.input_slots, X, run.history, n)
 
 
-def _forward(plan: Plan, run: Pass, keep: bool) -> None:
+def launch_forward(plan: Plan, run: Pass, keep: bool) -> None:
+    """Compute all rows that are not there yet."""
+    keep_z = plan.leaks or (keep and plan.needs_preactivation)
+    acts = run.buffer("acts")
+    z = run.buffer("z") if keep_z else acts
+    if sliced.pays(plan, run._batch):
+        sliced.forward(plan, acts, z, keep_z, run._batch, run.steps)
+    else:
+        _forward_rows(plan, run, acts, z, keep_z)
+
+
+def _forward_rows(plan: Plan, run: Pass, acts: Any, z: Any, keep_z: bool) -> None:
     layout, graph, mirror, dtype = layout_of(plan), plan.graph, mirror_of(plan.graph), run._dtype
     neurons, rows = mirror.neurons, mirror.incoming
-    weight, acts = mirror.connections.read("weight"), run.buffer("acts")
-    keep_z = plan.leaks or (keep and plan.needs_preactivation)
-    z = run.buffer("z") if keep_z else acts
+    weight = mirror.connections.read("weight")
     bias, parameter = neurons.read("bias"), neurons.read("activation_parameter")
     activation, aggregation = neurons.read("activation"), neurons.read("aggregation")
     time_constant = neurons.read("time_constant") if plan.leaks else bias
@@ -441,32 +456,37 @@ def _forward(plan: Plan, run: Pass, keep: bool) -> None:
     flags = np.int32(plan.leaks), acts, z, np.int32(keep_z)
     functions = bias, activation, parameter, aggregation, time_constant, *flags
     stored, staging = stored_for(plan, mirror, run), staging_of(plan, mirror)
+    slots = [targets.generation(g) for g in range(len(targets.works))]
     parts = [
-        staging.forward(mirror, g, of, run.ld, dtype)
-        if stored is None or not stored.storage.seeded_in[of].any()
-        else None
-        for g, of in enumerate(map(targets.generation, range(len(targets.works))))
+        None
+        if stored is not None and stored.storage.seeded_in[of].any()
+        else staging.forward(mirror, g, of, run.ld, dtype)
+        for g, of in enumerate(slots)
     ]
     staged_weights = [part and part.buckets.weights(weight) for part in parts]
     columns = bias, parameter, activation, aggregation, rows.length
-    whole = rows.start, rows.length, ends, rows.slot, ordered, np.int32(by_slot), np.int32(0)
-    ways = [(targets, parts, whole)]
+    where = rows.start, rows.length, ends, rows.slot, ordered, np.int32(by_slot), np.int32(0)
+    columns_grid = min(pieces, LAST_GRID)
+    launches = [(targets.launches(WARPS, parts, columns_grid), where)]
     if stored is not None:
-        rest = (*stored.storage.rest_in, weight, np.int32(1), np.int32(1))
-        ways = _apart(stored.storage, "targets", targets, graph.incoming.length, graph.edits, parts, whole, rest)
+        plain, seeded = _apart(stored, "targets", targets, graph.incoming.length, graph.edits)
+        rest = *stored.storage.rest_in, weight, np.int32(1), np.int32(1)
+        launches = [
+            (plain.launches(WARPS, parts, columns_grid), where),
+            (seeded.launches(WARPS, [None] * len(parts), columns_grid), rest),
+        ]
         stored.begin(mirror, weight, acts)
-    launches = [(order.launches(WARPS, of, min(pieces, LAST_GRID)), where) for order, of, where in ways]
     kernel, special = FORWARD(dtype, lanes), AGGREGATE_SPECIAL(dtype) if plan.n_special else None
     for t in range(run.steps):
         base = np.int64((run.history + t) * run._n)
-        of_step = [(of_way, (*where, *functions, partial, base, *shape)) for of_way, where in launches]
-        for g, part in enumerate(parts):
+        of_step = (*functions, partial, base, *shape)
+        for g in range(len(parts)):
             if stored is not None:
                 stored.forward(g, weight, acts)
-            for of_way, others in of_step:
-                for grid, which in of_way[g]:
-                    kernel(grid, (THREADS,), which + others)
-            if part is not None:
+            for of_order, adjacency in launches:
+                for grid, which in of_order[g]:
+                    kernel(grid, (THREADS,), which + adjacency + of_step)
+            if (part := parts[g]) is not None:
                 own = slice(int(base), int(base) + run._n)
                 own_z = z[own] if keep_z else None
                 staged.forward(part.buckets, staged_weights[g], acts[own], run._batch, own_z, columns)
@@ -496,30 +516,18 @@ def stored_for(plan: Plan, mirror: Mirror, run: Pass) -> Stored | None:
     return run.stored
 
 
-Way = tuple[Order, list[Part | None], tuple[Any, ...]]  # neurons, what of them runs staged, where their connections are
-
-
-def _apart(
-    storage: Storage,
-    name: str,
-    order: Order,
-    length: np.ndarray,
-    edits: int,
-    parts: list[Part | None],
-    whole: tuple[Any, ...],
-    rest: tuple[Any, ...],
-) -> list[Way]:
+def _apart(stored: Stored, name: str, order: Order, length: np.ndarray, edits: int) -> list[Order]:
     """An order's neurons of which all connections run by rows, and those that have a rest of them."""
+    storage = stored.storage
     if name not in storage.orders:
         seeded = (storage.seeded_in if name == "targets" else storage.seeded_out)[order.host]
         storage.orders[name] = [
             Order(order.host[chosen], np.append(0, np.cumsum(chosen))[order.bounds], length)
             for chosen in (~seeded, seeded)
         ]
-    for of in storage.orders[name]:
-        of.cut(length, edits)
-    plain, seeded = storage.orders[name]
-    return [(plain, parts, whole), (seeded, [None] * len(parts), rest)]
+    for part in storage.orders[name]:
+        part.cut(length, edits)
+    return storage.orders[name]
 
 
 def backward(
@@ -538,7 +546,6 @@ def backward(
     with ALONE:
         history, n, n_special = run.history, run._n, plan.n_special
         delta, special = run.buffer("delta"), run.buffer("delta_special")
-        run.write("by_output", layout_of(plan).output_numbers, gradient, 0, len(plan.outputs))
         if history:
             ends, special_ends = delta[run.steps * n :], special[run.steps * n_special :]
             if later is None:
@@ -546,15 +553,38 @@ def backward(
                 special_ends.fill(0)
             else:
                 ends[:], special_ends[:] = later
-        if plan.has_mean:
-            fan_in = np.maximum(plan.graph.incoming.length[:n], 1)
-            run._divisor = np.where(plan.graph.neurons.read("aggregation") == MEAN, fan_in, 1).astype(run._dtype)
-        _backward(plan, run, add, constant_state)
-        run.differentiated = True
+        run.write("by_output", layout_of(plan).output_numbers, gradient, 0, len(plan.outputs))
+        run.replay("backward", (add, constant_state), lambda: _backward(plan, run, add, constant_state))
+        finish(plan, run)
         return (delta[: history * n].copy(), special[: history * n_special].copy()) if history else None
 
 
+def launch_backward(plan: Plan, run: Pass, gradient: Any) -> None:
+    """Go back from ``gradient`` (batch, 1, n_outputs), an array of the device, where nothing comes later."""
+    run.write("by_output", layout_of(plan).output_numbers, gradient, 0, len(plan.outputs))
+    _backward(plan, run, False, False)
+
+
+def finish(plan: Plan, run: Pass) -> None:
+    """Remember what is to be known of a pass that has gone back."""
+    if plan.has_mean:
+        fan_in = np.maximum(plan.graph.incoming.length[: run._n], 1)
+        run._divisor = np.where(plan.graph.neurons.read("aggregation") == MEAN, fan_in, 1).astype(run._dtype)
+    run.differentiated = True
+
+
 def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
+    if sliced.pays(plan, run._batch) and sliced.has_room(plan, run._batch, run.steps):
+        z = run.buffer("z") if plan.needs_preactivation or plan.leaks else None
+        sliced.backward(
+            plan, run.buffer("acts"), z, run.buffer("by_output"), layout_of(plan).output_columns, run.buffer("delta"),
+            run._batch, run.steps, 0, add, constant_state,
+        )  # fmt: skip
+    else:
+        _backward_rows(plan, run, add, constant_state)
+
+
+def _backward_rows(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
     layout, graph, mirror, dtype = layout_of(plan), plan.graph, mirror_of(plan.graph), run._dtype
     neurons, rows = mirror.neurons, mirror.outgoing
     weight, grad = mirror.connections.read("weight"), mirror.connections.write("grad")
@@ -588,24 +618,24 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
     slots = [layout.inputs.generation(0), *(layout.sources.generation(g) for g in numbers[1:])]
     stored = stored_for(plan, mirror, run)
     parts = [
-        staging.backward(mirror, g, of, run.ld, dtype)
-        if stored is None or not stored.storage.seeded_out[of].any()
-        else None
+        None
+        if stored is not None and stored.storage.seeded_out[of].any()
+        else staging.backward(mirror, g, of, run.ld, dtype)
         for g, of in zip(numbers, slots, strict=True)
     ]
     staged_weights = [part and part.buckets.weights(weight) for part in parts]
-    whole = rows.start, rows.length, ends, rows.slot, np.int32(0)
-    inputs, sources = [(layout.inputs, parts[:1], whole)], [(layout.sources, parts[1:], whole)]
+    where = rows.start, rows.length, ends, rows.slot, np.int32(0)
+    inputs, sources = layout.inputs, layout.sources
+    launches = [(_both_launches(inputs, sources, rows_a_block, parts), where)]
     if stored is not None:
-        rest = (*stored.storage.rest_out, np.int32(1))
-        state = graph.outgoing.length, graph.edits
-        inputs = _apart(stored.storage, "inputs", layout.inputs, *state, parts[:1], whole, rest)
-        sources = _apart(stored.storage, "sources", layout.sources, *state, parts[1:], whole, rest)
+        plain_inputs, seeded_inputs = _apart(stored, "inputs", inputs, graph.outgoing.length, graph.edits)
+        plain, seeded = _apart(stored, "sources", sources, graph.outgoing.length, graph.edits)
+        rest = *stored.storage.rest_out, np.int32(1)
+        launches = [
+            (_both_launches(plain_inputs, plain, rows_a_block, parts), where),
+            (_both_launches(seeded_inputs, seeded, rows_a_block, [None] * len(parts)), rest),
+        ]
         stored.begin_backward(mirror, weight, acts)
-    launches = [
-        (first.launches(rows_a_block, of) + order.launches(rows_a_block, others), where)
-        for (first, of, where), (order, others, _) in zip(inputs, sources, strict=True)
-    ]
     spread, n, n_outputs = SPREAD_SPECIAL(dtype) if plan.n_special else None, run._n, len(plan.outputs)
     orders = [(layout.inputs, 0), *((layout.sources, g) for g in range(len(layout.sources.works)))]
     adjacency = rows.start, rows.length, ends, rows.slot, weight, grad
@@ -645,16 +675,21 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
             if stored is not None and g:
                 stored.backward(g - 1, weight, delta)
             # All columns of the chunks come before those of the rows, which add their sums.
-            for of_way, where in launches:
-                for grid, which in of_way[g]:
-                    for others in rests[constant]:
-                        kernel(grid, threads, which + where + others, shared_mem=shared)
+            for of_order, ends_of in launches:
+                for grid, which in of_order[g]:
+                    for remaining in rests[constant]:
+                        kernel(grid, threads, which + ends_of + remaining, shared_mem=shared)
             if (part := parts[g]) is not None:
                 _backward_staged(plan, run, mirror, part, staged_weights[g], t, bool(constant), not fresh)
             if stored is not None and g:
                 stored.finish_backward(g - 1, delta)
     if stored is not None:
         stored.gradient(acts, delta, add, grad)
+
+
+def _both_launches(inputs: Order, sources: Order, rows_a_block: int, parts: list[Part | None]) -> list[list[Launch]]:
+    """Those of the inputs, and behind them those of each generation."""
+    return inputs.launches(rows_a_block, parts[:1]) + sources.launches(rows_a_block, parts[1:])
 
 
 def _backward_staged(
