@@ -27,6 +27,8 @@ def allocate(shape: Any, dtype: Any, order: str = "C") -> ndarray:
             raise ValueError("Negative dimensions are not allowed")
         count *= n
     memory = Memory(count * dtype.itemsize)
+    if state.pool is not None:
+        state.pool.kept.append(memory)
     return ndarray._of(memory.bytes.view(dtype).reshape(shape, order="F" if order == "F" else "C"), memory)
 
 
@@ -259,6 +261,17 @@ class ndarray:
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise TypeError(IMPLICIT)
+
+    def __reduce__(self) -> Any:
+        from .functions import array
+
+        return array, (self.get(),)
+
+    def __copy__(self) -> ndarray:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> ndarray:
+        return self.copy()
 
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> np.ndarray:
         if blocking:
