@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -112,6 +112,9 @@ class Graph:
         self.ordered = np.zeros((2, 0), np.int64)  # ids of neurons and the places that they were given
         self._slot_of = np.zeros(0, np.int32)  # neuron id -> slot, -1 once removed
         self._unrolled: tuple[tuple[int, int], Unrolled] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"mirror": None}
 
     # -- neurons -------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -78,6 +78,12 @@ class Table:
         self.copies: Copies | None = None
         for name, dtype in columns.items():
             self._columns[name] = np.zeros(0, dtype)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.copies is not None:
+            for name in self._columns:
+                self.copies.fetch(name)
+        return self.__dict__ | {"copies": None}  # of whoever is copied, not of the copy
 
     def __getitem__(self, name: str) -> np.ndarray:
         """The used part of a column, to read and write: a view, valid until the table grows."""

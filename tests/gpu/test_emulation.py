@@ -119,34 +119,38 @@ template <bool ROUND> __global__ void product_tf32(const float* a, const float* 
 # One mistake each.
 WRONG = """
 #include "launch.cuh"
-template <int WHICH> __global__ void wrong(float* x, int n) {
+__global__ void wrong(float* x, int n, int which) {
   __shared__ float fixed[16];
   DYNAMIC_SHARED(float, free);
   int t = threadIdx.x;
-  if constexpr (WHICH == 0) { if (t < 16) __syncthreads(); }
-  if constexpr (WHICH == 1) {
+  if (which == 0) { if (t < 16) __syncthreads(); }
+  if (which == 1) {
     if (t < 16) __syncthreads();
     else
       __syncthreads();
   }
-  if constexpr (WHICH == 2) { if (t >= 16) x[t] = __shfl_sync(0xffffffffu, x[t], 20); }
-  if constexpr (WHICH == 3) {
+  if (which == 2) { if (t >= 16) x[t] = __shfl_sync(0xffffffffu, x[t], 20); }
+  if (which == 3) {
     if (t < 16) __syncwarp();
     else __shfl_sync(0xffffffffu, x[t], 0);
   }
-  if constexpr (WHICH == 4) { if (t > 0) x[t] = __shfl_sync(0xfffffffeu, x[t], 0); }
-  if constexpr (WHICH == 5) x[t + n] = 1;
-  if constexpr (WHICH == 6) x[t - 1] = 1;
-  if constexpr (WHICH == 7) free[t] = 1;
-  if constexpr (WHICH == 8) fixed[t] = 1;
-  if constexpr (WHICH == 9) x[t] = reinterpret_cast<float4*>(x + 1)[t / 16].x;
-  if constexpr (WHICH == 10) x[t] = float(t / (n - n));
-  if constexpr (WHICH == 11) x[t + (1ll << 45)] = 1;
-  if constexpr (WHICH == 12) { if (t % 2 == 0) __syncwarp(0x55555555u); else __syncthreads(); }
-  if constexpr (WHICH == 13) x[t] = float(1 << (n + t));
-  if constexpr (WHICH == 14) { __shared__ float many[13 << 10]; many[t] = 1; x[t] = many[t]; }
-  if constexpr (WHICH == 15) x[t] = __shfl_sync(0xffffffffu, x[t], 0);
-  (void)fixed; (void)free;
+  if (which == 4) { if (t > 0) x[t] = __shfl_sync(0xfffffffeu, x[t], 0); }
+  if (which == 5) x[t + n] = 1;
+  if (which == 6) x[t - 1] = 1;
+  if (which == 7) free[t] = 1;
+  if (which == 8) fixed[t] = 1;
+  if (which == 9) x[t] = reinterpret_cast<float4*>(x + 1)[t / 16].x;
+  if (which == 10) x[t] = float(t / (n - n));
+  if (which == 11) x[t + (1ll << 45)] = 1;
+  if (which == 12) { if (t % 2 == 0) __syncwarp(0x55555555u); else __syncthreads(); }
+  if (which == 13) x[t] = float(1 << (n + t));
+  if (which == 14) x[t] = __shfl_sync(0xffffffffu, x[t], 0);
+}
+__global__ void too_large(float* x) {
+  __shared__ float many[13 << 10];
+  many[threadIdx.x] = 1;
+  __syncthreads();
+  x[threadIdx.x] = many[threadIdx.x + 1];
 }
 """
 
@@ -313,16 +317,15 @@ def test_uninitialised_memory_is_poisoned(emulated, cupy):
         (11, r"access to memory that is not the device's"),
         (12, r"barrier that not all threads of the block reach: .*thread 1 wait"),
         (13, r"shift by 32 bits \(kernel.cu:27\)"),
-        (14, r"53248 bytes of static shared memory, at most 49152"),
     ],
 )
 def test_mistakes_are_reported(emulated, cupy, which, message):
     """Each by name, and the next launch works."""
-    wrong = kernel(cupy, WRONG, f"wrong<{which}>")
+    wrong = kernel(cupy, WRONG, "wrong")
     x = cupy.zeros(32, np.float32)
     for order in ("ascending", "descending") if which not in BY_ORDER else ("ascending", "ascending"):
         with emulated.order(order), pytest.raises(RuntimeError, match=message):
-            wrong((1,), (32,), (x, np.int32(32)), shared_mem=64)
+            wrong((1,), (32,), (x, np.int32(32), np.int32(which)), shared_mem=64)
     y = cupy.empty(1, np.float32)
     kernel(cupy, WORKING, "row_sums<float, 3>")(
         (1,), (32,), (cupy.ones(32, np.float32), y, np.int32(32)), shared_mem=128
@@ -334,7 +337,13 @@ def test_lanes_that_do_not_exist(emulated, cupy):
     """A full mask needs full warps."""
     x = cupy.zeros(40, np.float32)
     with pytest.raises(RuntimeError, match="names lanes that do not exist, this warp has 8"):
-        kernel(cupy, WRONG, "wrong<15>")((1,), (40,), (x, np.int32(40)), shared_mem=64)
+        kernel(cupy, WRONG, "wrong")((1,), (40,), (x, np.int32(40), np.int32(14)), shared_mem=64)
+
+
+def test_too_much_static_shared_memory(emulated, cupy):
+    """48 KB and no more."""
+    with pytest.raises(RuntimeError, match="53248 bytes of static shared memory, at most 49152"):
+        kernel(cupy, WRONG, "too_large")((1,), (32,), (cupy.zeros(32, np.float32),))
 
 
 def test_races_are_found_by_the_order(emulated, cupy):

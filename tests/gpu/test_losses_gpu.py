@@ -188,3 +188,23 @@ def test_loss_left_on_the_device(cupy, rng):
     labels[7] = 3
     on_device.measure(losses.cross_entropy, there, cupy.asarray(labels), gradient, value, partials)
     assert np.isnan(value.item())
+
+
+def test_recorded_loss_of_new_outputs(cupy, rng):
+    """A CUDA graph computes the loss of what lies in the arrays by then."""
+    there, labels = cupy.zeros((20, 3), np.float32), cupy.zeros(20, np.int64)
+    gradient, value = on_device.like(there), cupy.zeros(1, np.float64)
+    room = (gradient, value, cupy.zeros(on_device.n_partials(losses.cross_entropy, (20, 3)), np.float64))
+    on_device.measure(losses.cross_entropy, there, labels, *room)  # compiled before it is recorded
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        on_device.measure(losses.cross_entropy, there, labels, *room)
+        graph = stream.end_capture()
+        for _ in range(2):
+            outputs, classes = rng.normal(size=(20, 3)).astype(np.float32), rng.integers(0, 3, 20)
+            there.set(outputs, stream=stream)
+            labels.set(classes, stream=stream)
+            graph.launch(stream)
+            stream.synchronize()
+            require_equal((value.item(), gradient), losses.cross_entropy(outputs, classes))

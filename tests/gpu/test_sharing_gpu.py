@@ -51,6 +51,33 @@ def test_same_bits_in_every_order(cupy, emulated, rng):
     emulated.in_orders(run)
 
 
+def test_recorded_sums_of_new_gradients(cupy, rng):
+    """A CUDA graph may hold both ways, for neither asks for memory."""
+    key = cupy.asarray(rng.integers(0, 4, 500).astype(np.int32))
+    own, value = cupy.zeros(500, np.float64), cupy.zeros(500, np.float64)
+    shared, parameter = cupy.zeros(3, np.float64), cupy.zeros(3, np.float64)
+    tenants = sharing.tenants_of(key, 3, 32)
+
+    def both_ways():
+        sharing.spread(key, parameter, value)
+        sharing.collect(tenants, own, shared)
+
+    both_ways()  # compiled before it is recorded
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        both_ways()
+        graph = stream.end_capture()
+        for scale in (1.0, 2.0):
+            own.fill(scale)
+            parameter.fill(scale)
+            graph.launch(stream)
+            stream.synchronize()
+            users = np.bincount(key.get(), minlength=4)
+            assert shared.get().tolist() == (scale * users[1:]).tolist()
+            assert (value.get() == np.where(key.get() > 0, scale, 0)).all()
+
+
 def shared_table(rng, dtype):
     """Tenants of which most are tied."""
     tenants = Table({"weight": dtype, "grad": dtype})

@@ -111,3 +111,24 @@ def test_nothing_to_update(cupy):
     """An empty block of parameters is none."""
     nothing = cupy.zeros(0, np.float32)
     updates.sgd(nothing, nothing, None, 0.5, 0.0, False, 0.0)
+
+
+def test_recorded_step_with_new_scalars(cupy, rng):
+    """A CUDA graph repeats the launch; learning rate and bias correction are those that lie in the array by then."""
+    dtype, options = np.float32, RULES[4][1]
+    here = [rng.standard_normal(50).astype(dtype), rng.standard_normal(50).astype(dtype), *np.zeros((2, 50), dtype)]
+    there = upload(cupy, here, 0)
+    scalars = cupy.zeros(9, dtype)
+    updates.adam_from(*upload(cupy, here, 0), scalars)  # compiled before it is recorded
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        updates.adam_from(*there, scalars)
+        graph = stream.end_capture()
+        for arguments in steps("adam", options, 3):
+            scalars.set(updates.adam_scalars(**arguments).astype(dtype), stream=stream)
+            graph.launch(stream)
+            truth.adam(*here, **arguments)
+        stream.synchronize()
+    for wanted, got in zip(here, there, strict=True):
+        np.testing.assert_allclose(got.get(), wanted, rtol=2e-5, atol=1e-6)

@@ -108,18 +108,20 @@ def lowest_slots(table: Table, score: str, slots: Any, counts: Any, regions: Any
         Slots, ascending.
     """
     found = candidates(score, table)
-    ids, there = cupy.full(table.size, -1, np.int64), cupy.asarray(slots)
+    all_in_order = len(slots) == len(table) and bool((slots[1:] > slots[:-1]).all())
+    there = cupy.flatnonzero(found.id >= 0) if all_in_order else cupy.asarray(slots)
+    ids = cupy.full(table.size, -1, np.int64)
     ids[there] = found.id[there]
     nobody = ~found.key.dtype.type(0)
-    keys = cupy.where(ids < 0, nobody, found.key)
-    if bool((keys == nobody - 1).any()):
+    key = cupy.where(ids < 0, nobody, found.key)
+    if bool((key == nobody - 1).any()):
         return None
     region = unread(np.int32)
     if regions is not None:
         region = cupy.full(table.size, -1, np.int32)
         region[there] = cupy.asarray(regions, np.int32)
     number = cupy.asarray(np.minimum(counts, table.size), np.int32)
-    return cupy.asnumpy(lowest_in_regions(found._replace(key=keys, id=ids), region, number))
+    return cupy.asnumpy(lowest_in_regions(found._replace(key=key, id=ids), region, number))
 
 
 def _entries(how: int, first: Any, second: Any, ids: Any, frozen: Any, ids_below: int, largest: bool) -> Entries:
@@ -174,10 +176,9 @@ def _taken(entries: Entries, regions: Any, counts: Any) -> Any:
             break  # no ties, as a rule
         for shift in range(bits - 8, -1, -8):
             digit = np.int32(shift), np.int32(of_ids)
-            arguments = (key, ids, regions, n, n_regions, *digit, threshold, until, is_open, histogram)
-            COUNT_DIGITS(dtype)(grid, block, arguments)
-            arguments = (histogram, n_regions, *digit, threshold, until, left, is_open)
-            NARROW_REGIONS()((counts.size,), block, arguments)
+            counted = key, ids, regions, n, n_regions, *digit, threshold, until, is_open, histogram
+            COUNT_DIGITS(dtype)(grid, block, counted)
+            NARROW_REGIONS()((counts.size,), block, (histogram, n_regions, *digit, threshold, until, left, is_open))
     taken = cupy.empty(key.size, np.bool_)
     MARK(dtype)((blocks_for(key.size),), (THREADS,), (key, ids, regions, n, n_regions, threshold, until, taken))
     return taken

@@ -262,6 +262,17 @@ class ndarray:
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise TypeError(IMPLICIT)
 
+    def __reduce__(self) -> Any:
+        from .functions import array
+
+        return array, (self.get(),)
+
+    def __copy__(self) -> ndarray:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> ndarray:
+        return self.copy()
+
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> np.ndarray:
         if blocking:
             state.refuse_in_capture("get")
