@@ -93,14 +93,20 @@ class Generation:
 
     def by_rows(self) -> tuple[Step, Callable[[], Any]]:
         """A warp a row; the weights are brought into the order of the rows each time."""
-        from ....backends.gpu import rows
+        from ....backends.gpu import passes, rows
+        from ....backends.gpu.costs import ROWS
+        from ....backends.gpu.layout import layout_of
+        from ....backends.gpu.storage import Storage
 
+        self.plan.layouts["gpu storage"] = Storage(self.plan, ROWS)
         runs = []
         for x in self.inputs:
-            run = rows.Pass(self.plan, self.batch, 1)
-            run.write("acts", rows.layout_of(self.plan).input_slots, np.ascontiguousarray(x.T)[:, None], 0, run._n)
+            run = passes.Pass(self.plan, self.batch, 1)
+            run.write("acts", layout_of(self.plan).input_slots, np.ascontiguousarray(x.T)[:, None], 0, run.n)
             runs.append((run,))
-        step = events.rotated(lambda run: rows._forward(self.plan, run, False), runs)
+        step = events.rotated(
+            lambda run: rows.forward(self.plan, run, run.buffer("acts"), run.buffer("acts"), False), runs
+        )
         return step, lambda: runs[0][0].outputs[:, 0].T
 
     def staged(self, half: bool = False) -> tuple[Step, Callable[[], Any]]:
@@ -162,14 +168,9 @@ class Generation:
             cluster[slots], position[slots] = number, np.arange(len(slots))
         block = Block(self.sources, self.targets, 0, 1)
         sets = [(acts,) for acts in self.activations()]
-        made = Dense(
-            self.mirror.incoming,
-            cupy.asarray(cluster),
-            cupy.asarray(position),
-            np.dtype(np.float32),
-            sets[0][0].shape[1],
-            precision,
-        )
+        ends = cupy.asarray(cluster), cupy.asarray(position)
+        made = Dense(*ends, np.dtype(np.float32), sets[0][0].shape[1], precision)
+        made.begin(self.mirror.incoming)
         weight = self.mirror.connections.read("weight")
         step = events.rotated(lambda acts: made.forward(block, weight, acts, False), sets)
         return step, lambda: sets[0][0].get()[self.targets, : self.batch]
