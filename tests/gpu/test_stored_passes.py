@@ -16,6 +16,12 @@ SIZES = (33, 40, 35, 20, 6)
 AGGREGATIONS = ("sum", "mean", "product")
 
 
+@pytest.fixture(autouse=True)
+def not_sliced(monkeypatch):
+    """Networks as small as these would run in slices."""
+    monkeypatch.setattr(passes.sliced, "pays", lambda *_: False)
+
+
 def network(rng, dtype, functions=True):
     """Layers joined densely, half and in blocks, with connections across, and in one layer other aggregations."""
     net = ng.Network(seed=1, dtype=dtype, backend="reference")
@@ -92,7 +98,7 @@ def test_mixed_precision(gpu, rng, monkeypatch, precision, tolerance):
     """Factors in few bits, sums in float32: as near as that allows, and not nearer."""
     monkeypatch.setattr(costs, "given", BOTH)
     net = network(rng, "float32", functions=False)
-    net.graph.precision = precision
+    net.precision = precision
     found, expected, _ = both(gpu, net, 40, rng)
     for name in ("outputs", "grad", "bias_grad"):
         far = np.linalg.norm(found[name] - expected[name]) / np.linalg.norm(expected[name])
