@@ -17,7 +17,7 @@ import pytest
 from neurograph.backends import gpu
 from neurograph.backends.gpu import module
 
-from ..emulation.compiler import cache_folder
+from ..emulation.compiler import cache_folder, launch_bound
 
 for part in pkgutil.iter_modules(gpu.__path__):
     importlib.import_module(f"{gpu.__name__}.{part.name}")
@@ -111,6 +111,17 @@ def compile_as_cupy_does(source, expressions):
     library.nvrtcGetProgramLog(program, said)
     library.nvrtcDestroyProgram(ctypes.byref(program))
     return code, said.value.decode()
+
+
+@pytest.mark.slow
+@needs_nvcc
+@pytest.mark.parametrize("source", sorted(instances()))
+def test_blocks_have_registers_enough(source):
+    """A block of 1024 threads has 64 registers for each; a kernel that takes more says how many threads it can have."""
+    code = "\n".join(with_headers(source))
+    for name, *_, registers in frames(report(source)):
+        kernel = next(f.name for f in module.FAMILIES if f.source == source and f"{len(f.name)}{f.name}" in name)
+        assert registers <= 64 or launch_bound(code, kernel), f"{name}: {registers} registers and no __launch_bounds__"
 
 
 @pytest.mark.parametrize("source", sorted(instances()))

@@ -59,7 +59,7 @@ class RawKernel:
 
     @property
     def max_threads_per_block(self) -> int:
-        return limits.THREADS
+        return self._library.most_threads
 
     @property
     def max_dynamic_shared_size_bytes(self) -> int:
@@ -102,6 +102,11 @@ class RawKernel:
         if threads > limits.THREADS:
             raise driver.CUDADriverError(
                 1, f"{self.name}: block {block} has {threads} threads, at most {limits.THREADS}"
+            )
+        if threads > self._library.most_threads:
+            raise driver.CUDADriverError(
+                701,
+                f"{self.name}: block {block}, more threads than its __launch_bounds__({self._library.most_threads})",
             )
         static = self._library.static_shared
         if static > limits.STATIC_SHARED:

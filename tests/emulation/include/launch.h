@@ -154,3 +154,6 @@ inline const char* launch(void (*call)(), const unsigned* grid, const unsigned* 
       const unsigned* grid, const unsigned* block, void** arguments, size_t dynamic, uint64_t mode) {              \
     return ::emulation::launch(&::emulation::Kernel<&__VA_ARGS__>::call, grid, block, arguments, dynamic, mode);   \
   }
+
+// With the body of a function that returns the threads of the kernel's __launch_bounds__.
+#define EMULATION_BOUND(...) extern "C" __attribute__((visibility("default"))) int emulation_bound() __VA_ARGS__
