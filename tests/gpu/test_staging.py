@@ -16,7 +16,7 @@ TOLERANCE = {"rtol": 2e-4, "atol": 2e-5}
 def everything_staged(gpu, monkeypatch):
     """Staging pays, and a tile has few rows."""
     monkeypatch.setattr(staging, "pays", lambda rows, entries, *others: entries > 0)
-    monkeypatch.setattr(staged, "most_tile_rows", lambda: 12)
+    monkeypatch.setattr(staged, "room", lambda: 26)
 
 
 def network(rng, sizes, density):

@@ -30,7 +30,7 @@ ROUND = Family("buckets.cu", "round_rows")
 PIECE = 16  # bytes that a lane holds of a row
 LANES = 8  # for one row
 STRIP = PIECE * LANES  # bytes of a row that a block stages
-STATIC = 3072  # bytes of shared memory that kernels take beside the tile, at most
+STATIC = 5120  # bytes of shared memory that kernels take beside the tiles, at most
 FULL = 0.9  # share of the processors that blocks should keep busy, before they are made smaller
 
 
@@ -74,9 +74,9 @@ def shape(n_rows: int, strips: int, dtype: np.dtype, choices: tuple[int, ...], p
     return Shape(best, threads_of(best), -(-n_rows // rows_of(best, dtype)), strips)
 
 
-def most_tile_rows() -> int:
-    """Rows that fit a tile, beside the one of zeros."""
-    return (_shared_memory() - STATIC) // STRIP - 1
+def room() -> int:
+    """Rows that fit a block's shared memory."""
+    return (_shared_memory() - STATIC) // STRIP
 
 
 def product(buckets: Buckets, weights: Any, x: Any, out: Any, sums: int | None = None) -> None:
@@ -119,10 +119,10 @@ def _forward(
     _with_tiles(PRODUCT, x.dtype, how.sums, ends)(
         (how.blocks, how.strips), (how.threads,),
         (
-            x, np.int64(lead), np.int32(batch), *_staging(buckets), weights, y, potentials,
+            x, np.int64(lead), np.int32(batch), *_tiles(buckets), *_rows(buckets), weights, y, potentials,
             np.int64(lead if z is None else z.shape[1]), np.bool_(keep_z), *neurons,
         ),
-        shared_mem=_tile_bytes(buckets),
+        shared_mem=_tile_bytes(buckets, min(buckets.tiles, 2)),
     )  # fmt: skip
 
 
@@ -154,11 +154,11 @@ def backward(
     _with_tiles(BACKWARD, delta.dtype, how.sums, sums_of_outputs is not None, grad is not None)(
         (how.blocks, how.strips), (how.threads,),
         (
-            delta, y, np.int64(lead), *_staging(buckets), weights,
+            delta, y, np.int64(lead), *_tiles(buckets), np.int32(buckets.buffers), *_rows(buckets), weights,
             none if sums_of_outputs is None else sums_of_outputs,
             np.int64(lead if sums_of_outputs is None else sums_of_outputs.shape[1]), dots, np.int32(buckets.places),
         ),
-        shared_mem=_tile_bytes(buckets),
+        shared_mem=_tile_bytes(buckets, buckets.buffers),
     )  # fmt: skip
     if grad is not None:
         buckets.gradients(dots, grad, add)
@@ -211,15 +211,16 @@ def rounded(x: Any, out: Any | None = None) -> Any:
     return out
 
 
-def _staging(buckets: Buckets) -> tuple[Any, ...]:
-    return (
-        buckets.others, np.int32(buckets.tiles), np.int32(buckets.tile_rows), buckets.rows, np.int32(len(buckets.rows)),
-        buckets.firsts, buckets.counts, buckets.locals,
-    )  # fmt: skip
+def _rows(buckets: Buckets) -> tuple[Any, ...]:
+    return buckets.rows, np.int32(len(buckets.rows)), buckets.firsts, buckets.counts, buckets.locals
 
 
-def _tile_bytes(buckets: Buckets) -> int:
-    return (buckets.tile_rows + 1) * STRIP
+def _tiles(buckets: Buckets) -> tuple[Any, ...]:
+    return buckets.others, np.int32(buckets.tiles), np.int32(buckets.tile_rows)
+
+
+def _tile_bytes(buckets: Buckets, buffers: int) -> int:
+    return buffers * (buckets.tile_rows + 1) * STRIP
 
 
 class _Nothing(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...plan import Plan
 from . import staged
-from .buckets import Buckets
+from .buckets import Buckets, tiling
 from .mirror import Mirror
 from .touched import Touched
 
@@ -48,7 +48,7 @@ def costs(rows: int, entries: int, others: int, lead: int, dtype: np.dtype, proc
     """
     strips = -(-lead // staged.columns_of(dtype))
     how = staged.shape(rows, strips, dtype, staged.FORWARD_SUMS, processors)
-    tiles = -(-others // staged.most_tile_rows())
+    tiles, _ = tiling(others, staged.room())
     gathered = entries * (lead * dtype.itemsize + GATHERED_ENTRY * -(-lead // 128))
     brought = how.blocks * others * strips * staged.STRIP + entries * strips * STAGED_ENTRY
     shared = (entries + rows * tiles * SEGMENT) * strips * staged.STRIP / SHARED_SPEED
@@ -126,7 +126,7 @@ class Staging:
         if g not in parts:
             there, host = _sides(self._plan, mirror, direction)
             long = _long(host.length[slots])
-            parts[g] = Part(long, Buckets(there, slots[long:], host.length, staged.most_tile_rows()))
+            parts[g] = Part(long, Buckets(there, slots[long:], host.length, staged.room()))
             self.rebuilds += 1
         return parts[g]
 

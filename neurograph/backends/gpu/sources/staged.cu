@@ -6,8 +6,9 @@
 //
 // The eight lanes of a quarter warp hold the 128 bytes of one entry's row, so a warp runs four entries at a time, and
 // four times as many a group, of which each quarter reads its four as one vector (buckets.cuh). The sums of a warp's
-// rows stay in registers from tile to tile.
+// rows stay in registers from tile to tile. There are two buffers: while one tile is run over, the next one is copied.
 #include <cuda_bf16.h>
+#include <cuda_pipeline_primitives.h>
 
 #include "buckets.cuh"
 #include "launch.cuh"
@@ -57,36 +58,45 @@ __device__ __forceinline__ void store(__nv_bfloat16* row, const float (&value)[8
                                                 halves(value[4], value[5]), halves(value[6], value[7]));
 }
 
-// Copy a tile's rows, the block's columns of them, behind the row of zeros.
+// Begin to copy a tile's rows, the block's strip of their columns, behind the row of zeros: one of so many shares.
 template <typename T>
-__device__ __forceinline__ void stage(const T* __restrict__ x, long long ld, const int* __restrict__ others, int count,
-                                      int column, uint4* tile) {
-    constexpr int COLUMNS = Piece<T>::COLUMNS;
-    if (threadIdx.x < LANES) tile[threadIdx.x] = make_uint4(0, 0, 0, 0);
-#pragma unroll 2
-    for (int i = threadIdx.x; i < count * LANES; i += blockDim.x) {
-        const int at = column + i % LANES * COLUMNS;
-        uint4 bits = make_uint4(0, 0, 0, 0);
-        if (at < ld) bits = __ldg(reinterpret_cast<const uint4*>(x + __ldg(others + i / LANES) * ld + at));
-        tile[LANES + i] = bits;
+__device__ __forceinline__ void copy_rows(const T* __restrict__ x, long long ld, const int* __restrict__ others,
+                                          int tile_rows, int column, uint4* tile, int share, int shares) {
+    const int at = column + threadIdx.x % LANES * Piece<T>::COLUMNS;
+#pragma unroll 1
+    for (int i = share * blockDim.x + threadIdx.x; i < tile_rows * LANES; i += shares * blockDim.x) {
+        if (at < ld) {
+            __pipeline_memcpy_async(tile + LANES + i, x + __ldg(others + i / LANES) * ld + at, 16);
+        } else {
+            tile[LANES + i] = make_uint4(0, 0, 0, 0);
+        }
     }
 }
 
-// A row's part of one tile, and the row's slot (-1: there is no such row). Kept in shared memory, for registers are few.
+// A row's part of one tile. Kept in shared memory, for registers are few, and copied there with the tile.
 struct Segment {
-    int group, count, slot;
+    int group, count;
 };
 
-// Lane i reads the segment of the warp's i-th row.
-__device__ __forceinline__ void read_segment(Segment* segment, const int* __restrict__ rows, int n_rows,
-                                             const int* __restrict__ firsts, const int* __restrict__ counts, int row,
-                                             int tiles, int tile) {
-    const bool exists = row < n_rows;
-    const long long at = static_cast<long long>(row) * tiles + tile;
-    segment->slot = exists ? __ldg(rows + row) : -1;
-    segment->group = exists ? __ldg(firsts + at) : 0;
-    segment->count = exists ? __ldg(counts + at) : 0;
+// Lane i begins to copy the segment of the warp's i-th row.
+__device__ __forceinline__ void copy_segment(Segment* segment, const int* __restrict__ firsts,
+                                             const int* __restrict__ counts, int row, int n_rows, int tiles, int tile) {
+    const int at = row * tiles + tile;
+    if (row < n_rows) {
+        __pipeline_memcpy_async(&segment->group, firsts + at, 4);
+        __pipeline_memcpy_async(&segment->count, counts + at, 4);
+    } else {
+        *segment = {0, 0};
+    }
 }
+
+// What a block has beside its tiles: for each warp the slots of its rows (-1: there is no such row) and, in turns, their
+// segments in two tiles.
+template <int WARPS, int ROWS>
+struct Rows {
+    int slots[WARPS][ROWS];
+    Segment segments[2][WARPS][ROWS];
+};
 
 // The four entries of a group that a quarter runs.
 struct Entries {
@@ -174,6 +184,16 @@ __device__ __forceinline__ int row_number(int i) {
     return (i * gridDim.x + blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
 }
 
+// Note the slots of the warp's rows, and begin every tile with its row of zeros.
+template <int WARPS, int ROWS>
+__device__ __forceinline__ void begin_block(Rows<WARPS, ROWS>& of_block, uint4* shared, int size, int buffers,
+                                            const int* __restrict__ rows, int n_rows) {
+    const int lane = threadIdx.x % 32, row = row_number(lane);
+    if (lane < ROWS) of_block.slots[threadIdx.x / 32][lane] = row < n_rows ? __ldg(rows + row) : -1;
+    for (int i = threadIdx.x; i < buffers * LANES; i += blockDim.x)
+        shared[i / LANES * size + i % LANES] = make_uint4(0, 0, 0, 0);
+}
+
 // Rows i to i + 3: the sums of all quarters; quarter q gets those of row i + q.
 template <int ROWS, int COLUMNS>
 __device__ __forceinline__ void gather_quarters(const float (&sums)[ROWS][COLUMNS], int i, int quarter,
@@ -196,7 +216,8 @@ __device__ __forceinline__ void gather_quarters(const float (&sums)[ROWS][COLUMN
 // a sum or a mean give; otherwise the sums alone, to `z`. A lane has SUMS accumulators: SUMS / COLUMNS rows a warp.
 template <typename T, int SUMS, bool NEURONS>
 __global__ void __launch_bounds__(THREADS<SUMS>)
-    staged_product(const T* __restrict__ x, long long ld, int batch, const int* __restrict__ others, int tiles, int tile_rows, const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
+    staged_product(const T* __restrict__ x, long long ld, int batch, const int* __restrict__ others, int tiles,
+                   int tile_rows, const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
                    const int* __restrict__ counts, const unsigned short* __restrict__ locals,
                    const float* __restrict__ weights, T* y, float* z, long long z_ld, bool keep_z,
                    const float* __restrict__ bias, const float* __restrict__ parameter,
@@ -206,24 +227,35 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
     DYNAMIC_SHARED(uint4, shared);
     const int lane = threadIdx.x % 32, quarter = lane / LANES;
     const int column = blockIdx.y * LANES * COLUMNS;
-    const uint4* tile = shared + lane % LANES;
-    __shared__ Segment segments_of[THREADS<SUMS> / 32][ROWS];
-    Segment* const segments = segments_of[threadIdx.x / 32];
+    constexpr int WARPS = THREADS<SUMS> / 32;
+    __shared__ Rows<WARPS, ROWS> of_block;
+    const int warp = threadIdx.x / 32, size = (tile_rows + 1) * LANES;
     float sums[ROWS][COLUMNS];
 #pragma unroll
     for (int i = 0; i < ROWS; ++i)
 #pragma unroll
         for (int c = 0; c < COLUMNS; ++c) sums[i][c] = 0;
 
+    begin_block(of_block, shared, size, min(tiles, 2), rows, n_rows);
+    copy_rows(x, ld, others, tile_rows, column, shared, 0, 1);
+    if (lane < ROWS) copy_segment(&of_block.segments[0][warp][lane], firsts, counts, row_number(lane), n_rows, tiles, 0);
+    __pipeline_commit();
     for (int t = 0; t < tiles; ++t) {
-        __syncthreads();
-        if (lane < ROWS) read_segment(segments + lane, rows, n_rows, firsts, counts, row_number(lane), tiles, t);
-        stage(x, ld, others + t * tile_rows, tile_rows, column, shared);
-        __syncthreads();
+        __pipeline_wait_prior(0);
+        __syncthreads();  // this tile is here, and nobody reads the one before any more
+        const int now = t % 2;
+        const bool more = t + 1 < tiles;
+        if (more && lane < ROWS)
+            copy_segment(&of_block.segments[1 - now][warp][lane], firsts, counts, row_number(lane), n_rows, tiles, t + 1);
+        const uint4* tile = shared + now * size + lane % LANES;
+        uint4* const next = shared + (1 - now) * size;
 #pragma unroll
         for (int i = 0; i < ROWS; ++i) {
-            add_segment<AHEAD<SUMS>>(sums[i], tile, segments[i], locals, weights, quarter);
+            if (more)
+                copy_rows(x, ld, others + (t + 1) * tile_rows, tile_rows, column, next, i, ROWS);
+            add_segment<AHEAD<SUMS>>(sums[i], tile, of_block.segments[now][warp][i], locals, weights, quarter);
         }
+        __pipeline_commit();
     }
 
     // The four quarters of a row's sums come together, and each quarter goes on with every fourth row.
@@ -231,7 +263,8 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
     for (int i = 0; i < ROWS; i += 4) {
         float sum[COLUMNS];
         gather_quarters<ROWS, COLUMNS>(sums, i, quarter, sum);
-        const int at = column + lane % LANES * COLUMNS, slot = i + quarter < ROWS ? segments[i + quarter].slot : -1;
+        const int at = column + lane % LANES * COLUMNS;
+        const int slot = i + quarter < ROWS ? of_block.slots[warp][i + quarter] : -1;
         if (slot < 0 || at >= ld) continue;
         if (NEURONS) {
             const int code = activation[slot];
@@ -288,33 +321,47 @@ __device__ __forceinline__ void add_both(float (&sum)[COLUMNS], float& dot, cons
 // place, to `dots`, a row of them for each blockIdx.y, which runs every gridDim.y-th slab of columns).
 template <typename T, int SUMS, bool PRODUCT, bool SAMPLED>
 __global__ void __launch_bounds__(THREADS<SUMS>)
-    staged_backward(const T* __restrict__ delta, const T* __restrict__ y, long long ld,
-                    const int* __restrict__ others, int tiles, int tile_rows,
-                    const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
-                    const int* __restrict__ counts, const unsigned short* __restrict__ locals,
+    staged_backward(const T* __restrict__ delta, const T* __restrict__ y, long long ld, const int* __restrict__ others,
+                    int tiles, int tile_rows, int buffers, const int* __restrict__ rows, int n_rows,
+                    const int* __restrict__ firsts, const int* __restrict__ counts, const unsigned short* __restrict__ locals,
                     const float* __restrict__ weights, float* z, long long z_ld, float* dots, int places) {
-    constexpr int COLUMNS = Piece<T>::COLUMNS, ROWS = SUMS / COLUMNS;
+    constexpr int COLUMNS = Piece<T>::COLUMNS, ROWS = SUMS / COLUMNS, STRIP = LANES * COLUMNS;
     DYNAMIC_SHARED(uint4, shared);
     const int lane = threadIdx.x % 32, quarter = lane / LANES;
-    const uint4* tile = shared + lane % LANES;
-    __shared__ Segment segments_of[THREADS<SUMS> / 32][ROWS];
-    Segment* const segments = segments_of[threadIdx.x / 32];
+    constexpr int WARPS = THREADS<SUMS> / 32;
+    __shared__ Rows<WARPS, ROWS> of_block;
+    const int warp = threadIdx.x / 32, size = (tile_rows + 1) * LANES;
 
-    for (int slab = blockIdx.y; slab * LANES * COLUMNS < ld; slab += gridDim.y) {
-        const int column = slab * LANES * COLUMNS, at = column + lane % LANES * COLUMNS;
+    begin_block(of_block, shared, size, buffers, rows, n_rows);
+    copy_rows(delta, ld, others, tile_rows, blockIdx.y * STRIP, shared, 0, 1);
+    if (lane < ROWS) copy_segment(&of_block.segments[0][warp][lane], firsts, counts, row_number(lane), n_rows, tiles, 0);
+    __pipeline_commit();
+    int turn = 0;  // of the segments; tiles have as many buffers as fit
+    for (int column = blockIdx.y * STRIP; column < ld; column += gridDim.y * STRIP) {
+        const int at = column + lane % LANES * COLUMNS;
         float sums[ROWS][COLUMNS];
 #pragma unroll
         for (int i = 0; i < ROWS; ++i)
 #pragma unroll
             for (int c = 0; c < COLUMNS; ++c) sums[i][c] = 0;
-        for (int t = 0; t < tiles; ++t) {
+        for (int t = 0; t < tiles; ++t, turn ^= 1) {
+            __pipeline_wait_prior(0);
             __syncthreads();
-            if (lane < ROWS) read_segment(segments + lane, rows, n_rows, firsts, counts, row_number(lane), tiles, t);
-            stage(delta, ld, others + t * tile_rows, tile_rows, column, shared);
-            __syncthreads();
+            // The tile after this one, maybe of the next strip.
+            const int next_tile = t + 1 < tiles ? t + 1 : 0;
+            const int next_column = next_tile > 0 ? column : column + gridDim.y * STRIP;
+            const bool more = next_column < ld, early = more && buffers == 2;
+            uint4* const next = shared + (buffers == 2 && turn == 0 ? size : 0);
+            const uint4* tile = shared + (buffers == 2 && turn == 1 ? size : 0) + lane % LANES;
+            if (more && lane < ROWS)
+                copy_segment(&of_block.segments[1 - turn][warp][lane], firsts, counts, row_number(lane), n_rows, tiles,
+                             next_tile);
 #pragma unroll
             for (int i = 0; i < ROWS; ++i) {
-                const int source = segments[i].slot;
+                if (early)
+                    copy_rows(delta, ld, others + next_tile * tile_rows, tile_rows, next_column, next, i, ROWS);
+                const int source = of_block.slots[warp][i];
+                const Segment& segment = of_block.segments[turn][warp][i];
                 float own[COLUMNS];
                 if (SAMPLED) {
                     uint4 bits = make_uint4(0, 0, 0, 0);
@@ -322,13 +369,13 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
                     widen(bits, own);
                 }
                 Stream<AHEAD<SUMS>> entries;
-                entries.begin(locals, weights, segments[i].group, quarter);
-                for (int left = segments[i].count; left > 0; left -= GROUP) {
+                entries.begin(locals, weights, segment.group, quarter);
+                for (int left = segment.count; left > 0; left -= GROUP) {
                     // Of the sums of the group's dots this lane keeps one, if any.
                     const int place = entries.group * GROUP + quarter * 4 + lane / 2 % 4;
                     float* const kept = dots + (blockIdx.y * places + place);
                     float before = 0;
-                    if (SAMPLED && slab != blockIdx.y) before = *kept;
+                    if (SAMPLED && column != blockIdx.y * STRIP) before = *kept;
                     const Entries now = entries.take(locals, weights, quarter);
                     float dot[4] = {0, 0, 0, 0};
                     // The last group runs as many steps as it needs.
@@ -345,12 +392,17 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
                     }
                 }
             }
+            if (more && !early) {
+                __syncthreads();
+                copy_rows(delta, ld, others + next_tile * tile_rows, tile_rows, next_column, shared, 0, 1);
+            }
+            __pipeline_commit();
         }
 #pragma unroll
         for (int i = 0; PRODUCT && i < ROWS; i += 4) {
             float sum[COLUMNS];
             gather_quarters<ROWS, COLUMNS>(sums, i, quarter, sum);
-            const int source = i + quarter < ROWS ? segments[i + quarter].slot : -1;
+            const int source = i + quarter < ROWS ? of_block.slots[warp][i + quarter] : -1;
             if (source >= 0 && at < ld) store(z + source * z_ld + at, sum);
         }
     }
