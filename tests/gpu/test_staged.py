@@ -149,12 +149,14 @@ def test_every_size_of_block(cupy, rng, sums):
         assert close(out.get()[layer.sources], (layer.matrix.T @ truth)[layer.sources], 1e-6)
 
 
-def test_a_group_of_several_strips(cupy, rng, monkeypatch):
+@pytest.mark.parametrize("room, tiles, buffers", [(34, 3, 2), (62, 1, 1), (122, 1, 2)])
+def test_a_group_of_several_strips(cupy, rng, monkeypatch, room, tiles, buffers):
     """Few processors: a block runs all strips of columns one after another, and adds up the dots."""
     monkeypatch.setattr(staged, "processors", lambda: 2)
     layer = Layer(cupy, rng, 40, 50, 0.3)
-    buckets = layer.buckets(layer.outgoing, layer.sources, 16)
+    buckets = layout.Buckets(layer.rows(layer.outgoing), layer.sources, layer.outgoing.length, room)
     (delta, by_output), (y, own) = layer.values(130, SINGLE), layer.values(130, SINGLE)
+    assert (buckets.tiles, buckets.buffers) == (tiles, buffers)
     assert staged.backward_shape(buckets, delta.shape[1], SINGLE).strips == 2
     out, grad = cupy.empty(delta.shape, np.float32), cupy.zeros(layer.table.size, np.float32)
     staged.backward(buckets, buckets.weights(layer.weight), delta, y, out, grad, sums=16)

@@ -123,61 +123,48 @@ __device__ __forceinline__ void add_product(float (&sum)[COLUMNS], float weight,
     for (int c = 0; c < COLUMNS; ++c) sum[c] += weight * value[c];
 }
 
-// The entries of a segment, group after group, some groups ahead of the arithmetic: no group waits for its entries.
-// Reads up to AHEAD groups beyond the segment.
-template <int AHEAD>
-struct Stream {
-    Entries next[AHEAD];
-    int group;
-
-    __device__ __forceinline__ void begin(const unsigned short* __restrict__ locals, const float* __restrict__ weights,
-                                          int first, int quarter) {
-        group = first;
-#pragma unroll
-        for (int i = 0; i < AHEAD; ++i) next[i].read(locals, weights, group + i, quarter);
+// Call run(entries, group, left) for each group of a segment, of which `left` entries are left. The entries of the next
+// two are on their way meanwhile, in turns in the same registers; this reads up to two groups beyond the segment.
+template <typename Run>
+__device__ __forceinline__ void run_groups(const Segment& segment, const unsigned short* __restrict__ locals,
+                                           const float* __restrict__ weights, int quarter, Run run) {
+    int group = segment.group, left = segment.count;
+    Entries a, b;
+    a.read(locals, weights, group, quarter);
+    b.read(locals, weights, group + 1, quarter);
+    while (left > 0) {
+        run(a, group, left);
+        if (left > 2 * GROUP) a.read(locals, weights, group + 2, quarter);
+        left -= GROUP;
+        if (left <= 0) break;
+        run(b, group + 1, left);
+        if (left > 2 * GROUP) b.read(locals, weights, group + 3, quarter);
+        left -= GROUP;
+        group += 2;
     }
+}
 
-    __device__ __forceinline__ Entries take(const unsigned short* __restrict__ locals,
-                                            const float* __restrict__ weights, int quarter) {
-        const Entries now = next[0];
-#pragma unroll
-        for (int i = 1; i < AHEAD; ++i) next[i - 1] = next[i];
-        next[AHEAD - 1].read(locals, weights, group + AHEAD, quarter);
-        ++group;
-        return now;
-    }
-};
-
-// Add one segment's products to the sums of its row.
-template <int AHEAD, int COLUMNS>
-__device__ __forceinline__ void add_segment(float (&sum)[COLUMNS], const uint4* tile, const Segment& segment,
-                                            const unsigned short* __restrict__ locals,
-                                            const float* __restrict__ weights, int quarter) {
-    Stream<AHEAD> entries;
-    entries.begin(locals, weights, segment.group, quarter);
-    for (int left = segment.count; left > 0; left -= GROUP) {
-        const Entries now = entries.take(locals, weights, quarter);
-        if (left > 12) {
-            const uint4 a = lower(tile, now.locals.x), b = upper(tile, now.locals.x);
-            const uint4 c = lower(tile, now.locals.y), d = upper(tile, now.locals.y);
-            add_product(sum, now.weight.x, a);
-            add_product(sum, now.weight.y, b);
-            add_product(sum, now.weight.z, c);
-            add_product(sum, now.weight.w, d);
-        } else {  // the last group runs as many steps as it needs
-            add_product(sum, now.weight.x, lower(tile, now.locals.x));
-            if (left > 4) add_product(sum, now.weight.y, upper(tile, now.locals.x));
-            if (left > 8) add_product(sum, now.weight.z, lower(tile, now.locals.y));
-        }
+// Add a group's products to the sums of its row.
+template <int COLUMNS>
+__device__ __forceinline__ void add_group(float (&sum)[COLUMNS], const uint4* tile, const Entries& entries, int left) {
+    if (left > 12) {
+        const uint4 a = lower(tile, entries.locals.x), b = upper(tile, entries.locals.x);
+        const uint4 c = lower(tile, entries.locals.y), d = upper(tile, entries.locals.y);
+        add_product(sum, entries.weight.x, a);
+        add_product(sum, entries.weight.y, b);
+        add_product(sum, entries.weight.z, c);
+        add_product(sum, entries.weight.w, d);
+    } else {  // the last group runs as many steps as it needs
+        add_product(sum, entries.weight.x, lower(tile, entries.locals.x));
+        if (left > 4) add_product(sum, entries.weight.y, upper(tile, entries.locals.x));
+        if (left > 8) add_product(sum, entries.weight.z, lower(tile, entries.locals.y));
     }
 }
 
 // Threads of a block that keep so many sums each: with 32 they are as many as a block can have; 64 are a full block's
-// sums on half the threads, which have the registers to read further ahead; 16 are for generations of few rows.
+// sums on half the threads, which have more registers each; 16 are for generations of few rows.
 template <int SUMS>
 constexpr int THREADS = SUMS == 32 ? 1024 : 512;
-template <int SUMS>
-constexpr int AHEAD = SUMS == 32 ? 1 : 2;
 
 // The number of a block's row: neighbours in the list, which is sorted by length, go to different blocks and warps.
 __device__ __forceinline__ int row_number(int i) {
@@ -227,7 +214,7 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
     DYNAMIC_SHARED(uint4, shared);
     const int lane = threadIdx.x % 32, quarter = lane / LANES;
     const int column = blockIdx.y * LANES * COLUMNS;
-    constexpr int WARPS = THREADS<SUMS> / 32;
+    constexpr int WARPS = THREADS<SUMS> / 32, SHARES = ROWS < 4 ? ROWS : 4;  // in which a tile is copied, between rows
     __shared__ Rows<WARPS, ROWS> of_block;
     const int warp = threadIdx.x / 32, size = (tile_rows + 1) * LANES;
     float sums[ROWS][COLUMNS];
@@ -251,9 +238,10 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
         uint4* const next = shared + (1 - now) * size;
 #pragma unroll
         for (int i = 0; i < ROWS; ++i) {
-            if (more)
-                copy_rows(x, ld, others + (t + 1) * tile_rows, tile_rows, column, next, i, ROWS);
-            add_segment<AHEAD<SUMS>>(sums[i], tile, of_block.segments[now][warp][i], locals, weights, quarter);
+            if (more && i % (ROWS / SHARES) == 0)
+                copy_rows(x, ld, others + (t + 1) * tile_rows, tile_rows, column, next, i / (ROWS / SHARES), SHARES);
+            run_groups(of_block.segments[now][warp][i], locals, weights, quarter,
+                       [&](const Entries& entries, int, int left) { add_group(sums[i], tile, entries, left); });
         }
         __pipeline_commit();
     }
@@ -328,7 +316,7 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
     constexpr int COLUMNS = Piece<T>::COLUMNS, ROWS = SUMS / COLUMNS, STRIP = LANES * COLUMNS;
     DYNAMIC_SHARED(uint4, shared);
     const int lane = threadIdx.x % 32, quarter = lane / LANES;
-    constexpr int WARPS = THREADS<SUMS> / 32;
+    constexpr int WARPS = THREADS<SUMS> / 32, SHARES = ROWS < 4 ? ROWS : 4;  // in which a tile is copied, between rows
     __shared__ Rows<WARPS, ROWS> of_block;
     const int warp = threadIdx.x / 32, size = (tile_rows + 1) * LANES;
 
@@ -358,8 +346,9 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
                              next_tile);
 #pragma unroll
             for (int i = 0; i < ROWS; ++i) {
-                if (early)
-                    copy_rows(delta, ld, others + next_tile * tile_rows, tile_rows, next_column, next, i, ROWS);
+                if (early && i % (ROWS / SHARES) == 0)
+                    copy_rows(delta, ld, others + next_tile * tile_rows, tile_rows, next_column, next,
+                              i / (ROWS / SHARES), SHARES);
                 const int source = of_block.slots[warp][i];
                 const Segment& segment = of_block.segments[turn][warp][i];
                 float own[COLUMNS];
@@ -368,29 +357,24 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
                     if (source >= 0 && at < ld) bits = __ldg(reinterpret_cast<const uint4*>(y + source * ld + at));
                     widen(bits, own);
                 }
-                Stream<AHEAD<SUMS>> entries;
-                entries.begin(locals, weights, segment.group, quarter);
-                for (int left = segment.count; left > 0; left -= GROUP) {
-                    // Of the sums of the group's dots this lane keeps one, if any.
-                    const int place = entries.group * GROUP + quarter * 4 + lane / 2 % 4;
-                    float* const kept = dots + (blockIdx.y * places + place);
+                // Of the sums of a group's dots this lane keeps one, if any.
+                float* const kept = dots + (blockIdx.y * places + quarter * 4 + lane / 2 % 4);
+                const bool first = column == blockIdx.y * STRIP;
+                run_groups(segment, locals, weights, quarter, [&](const Entries& now, int group, int left) {
                     float before = 0;
-                    if (SAMPLED && column != blockIdx.y * STRIP) before = *kept;
-                    const Entries now = entries.take(locals, weights, quarter);
+                    if (SAMPLED && !first) before = kept[group * GROUP];
                     float dot[4] = {0, 0, 0, 0};
-                    // The last group runs as many steps as it needs.
                     add_both<PRODUCT, SAMPLED>(sums[i], dot[0], own, now.weight.x, lower(tile, now.locals.x));
-                    if (left > 4)
-                        add_both<PRODUCT, SAMPLED>(sums[i], dot[1], own, now.weight.y, upper(tile, now.locals.x));
-                    if (left > 8)
+                    add_both<PRODUCT, SAMPLED>(sums[i], dot[1], own, now.weight.y, upper(tile, now.locals.x));
+                    if (left > 8) {  // the last group may have no more
                         add_both<PRODUCT, SAMPLED>(sums[i], dot[2], own, now.weight.z, lower(tile, now.locals.y));
-                    if (left > 12)
                         add_both<PRODUCT, SAMPLED>(sums[i], dot[3], own, now.weight.w, upper(tile, now.locals.y));
+                    }
                     if (SAMPLED) {
                         const float sum = sum_dots(dot, lane);
-                        if (lane % 2 == 0) *kept = before + sum;
+                        if (lane % 2 == 0) kept[group * GROUP] = before + sum;
                     }
-                }
+                });
             }
             if (more && !early) {
                 __syncthreads();
