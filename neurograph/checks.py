@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InvalidValueError
+from .functions.arrays import module_of, to_host
 
 SMALL = 8192  # entries of an array whose sum of squares BLAS takes in one thread
 
@@ -20,7 +21,11 @@ def require(condition: Any, message: str) -> None:
 
 def reals(value: Any, dtype: np.dtype, what: str, cure: str = "give rows of equal length") -> np.ndarray:
     """An array of real numbers as ``dtype``; text, objects and complex numbers are refused."""
-    array = regular(value, what, cure)
+    return as_reals(regular(value, what, cure), dtype, what)
+
+
+def as_reals(array: Any, dtype: np.dtype, what: str) -> Any:
+    """An array as ``dtype``, where it is; see `reals`."""
     require(array.dtype.kind in "fiub", f"{what} must be real numbers, not {array.dtype}; convert it first")
     with np.errstate(over="ignore"):  # too large for the dtype: infinite, and found by the caller's finiteness check
         converted = array.astype(dtype, copy=False)
@@ -34,9 +39,9 @@ def reals(value: Any, dtype: np.dtype, what: str, cure: str = "give rows of equa
 
 
 def regular(value: Any, what: str, cure: str = "give rows of equal length") -> np.ndarray:
-    """Anything array-like as an array; ragged rows are refused."""
+    """Anything array-like as an array of NumPy; ragged rows are refused."""
     try:
-        return np.asarray(value)
+        return np.asarray(to_host(value))
     except ValueError as error:
         raise InvalidValueError(f"{what} is not a regular array ({error}); {cure}") from None
 
@@ -147,6 +152,15 @@ def inputs(X: Any, n_inputs: int, dtype: np.dtype, remembers: bool = False) -> n
     finite(X, "X")
     # Numba types read-only arrays apart, which would compile every kernel again.
     return X if X.flags.carray else np.array(X, order="C")
+
+
+def device_inputs(X: Any, n_inputs: int, dtype: np.dtype, remembers: bool = False) -> Any:
+    """The same for an array on a device, which stays there."""
+    X = as_reals(X, dtype, "X")
+    require_shape(X, n_inputs, remembers)
+    if not isfinite(float(X.sum())):
+        finite(X.get(), "X")  # which knows the place
+    return module_of(X).ascontiguousarray(X)
 
 
 def require_shape(X: Any, n_inputs: int, remembers: bool) -> None:

@@ -82,10 +82,16 @@ def _parser() -> argparse.ArgumentParser:
         "the machine alone meanwhile.",
     )
     bench.add_argument("cases", nargs="*", metavar="CASE", help="what to measure; the main table when none is named")
+    bench.add_argument(
+        "--backend", default="cpu", choices=("cpu", "gpu"), help="what is measured: each has cases of its own"
+    )
     bench.add_argument("--list", action="store_true", help="show the cases, and measure nothing")
     bench.add_argument("--all", action="store_true", help="every case, those that take many minutes as well")
     bench.add_argument("--quick", action="store_true", help="fewer and shorter repeats: a look, no result")
-    bench.add_argument("--threads", type=int, metavar="N", help="threads for each side (default: 2, or 1 on one core)")
+    bench.add_argument(
+        "--threads", type=int, metavar="N", help="threads for each side (default: 2, or 1 on one core; with a GPU all)"
+    )
+    bench.add_argument("--limit", type=float, metavar="SECONDS", help="begin no row after so long, and stop the last")
     bench.add_argument("--data", metavar="FOLDER", help="where data sets are that the package does not have")
     bench.add_argument(
         "--output", default="neurograph_bench", metavar="FOLDER", help="where results, table and picture go"
@@ -205,7 +211,8 @@ def _gpu() -> str:
     free, total = device.memory()
     major, minor = device.capability()
     room = f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB of memory free"
-    return f"{device.name()}, compute capability {major}.{minor}, {room}"
+    text = f"{device.name()}, compute capability {major}.{minor}, {room}"
+    return text if (missing := device.tensor_problem()) is None else f"{text}; no tensor cores: {missing}"
 
 
 def _cores() -> int:

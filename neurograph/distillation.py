@@ -13,7 +13,7 @@ import numpy as np
 
 from . import checks
 from .errors import InvalidValueError
-from .functions import losses
+from .functions import arrays, losses
 
 __all__ = ["Distillation"]
 
@@ -106,6 +106,7 @@ class Distillation(losses.PreparedLoss):
         >>> Distillation(lambda X: 2 * X).logits(np.array([[1.0, 3.0]]))
         array([[2., 6.]])
         """
+        X = arrays.to_host(X)
         X = X.tocsr() if hasattr(X, "tocsr") else X if hasattr(X, "shape") else list(X)
         n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
         starts = range(0, n_samples, self.batch_size)
@@ -208,6 +209,7 @@ class Distillation(losses.PreparedLoss):
         >>> round(value, 6), gradient
         (0.143841, array([[-0.25,  0.25]]))
         """
+        outputs = arrays.to_host(outputs)
         targets = np.asarray(Y)
         self._refuse_others(targets, np.shape(outputs)[-1] if np.ndim(outputs) == 2 else None)
         hard, gradient = losses.cross_entropy(np.asarray(outputs, np.float64), targets["label"])

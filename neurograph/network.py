@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import backends, checks, sequences
-from .backends import host
+from .backends import device, host
 from .checks import require
 from .errors import (
     CycleError,
@@ -20,7 +20,7 @@ from .errors import (
     StaleError,
     UnknownNeuronError,
 )
-from .functions import activations, aggregations, initializers, losses
+from .functions import activations, aggregations, arrays, initializers, losses
 from .graph.graph import HIDDEN, INPUT, Graph
 from .graph.sharing import Sharing, distinct
 from .graph.views import Connection, Connections, Group, Neuron, column_of
@@ -29,12 +29,13 @@ from .names import Names
 from .parameters import Parameters
 from .plan import Plan, lower
 from .quantized import KIND, QuantizedNetwork
-from .samples import SparseSamples, inputs, one_step
+from .samples import DeviceRows, SparseSamples, inputs, one_step, unwrapped
 from .sampling import FreePairs, draw_pairs, draw_successors, free_pairs
 from .schedule import Schedule
 from .sequences import State
 
 LONGEST_DELAY = 2**15 - 1
+PRECISIONS = ("float32", "tf32", "bf16")
 
 
 class Network:
@@ -48,6 +49,8 @@ class Network:
     backend : {"auto", "cpu", "gpu", "reference"}
         What runs the network. "gpu" needs an NVIDIA GPU and CuPy, and says what is missing; "auto" takes it for large
         networks where there is one, and the CPU otherwise (see `runs_on`).
+    precision : {"float32", "tf32", "bf16"}
+        See the property.
 
     Attributes
     ----------
@@ -74,7 +77,7 @@ class Network:
     ((1, 1), 3, <Network: 6 neurons, 11 connections, 2 inputs, 1 outputs>)
     """
 
-    def __init__(self, seed: int = 0, dtype: Any = "float32", backend: str = "auto"):
+    def __init__(self, seed: int = 0, dtype: Any = "float32", backend: str = "auto", precision: str = "float32"):
         try:
             self.dtype = np.dtype(dtype)
         except TypeError:
@@ -89,12 +92,14 @@ class Network:
         self.graph = Graph(self.dtype)
         self.counters: dict[str, int] = {}
         self.names = Names()
-        self.last_outputs: np.ndarray | None = None
         self.last_targets: Any = None
+        self._last_outputs: Any = None
+        self._follow: Callable[[Any], Any] = arrays.to_host  # brings an array to where X was
         self.plans_lowered = 0
         self._groups: dict[str, Group] = {}
         self._schedule: Schedule | None = None
         self._plan: Plan | None = None
+        self.precision = precision
         self._planned = -1
         self._pass: Any = None
         self._spare: Any = None  # the pass before: its memory serves the next one
@@ -385,7 +390,7 @@ class Network:
             raise _NoConnectionError(
                 f"there is no connection {int(source)} -> {int(target)} with delay {delay}; `has_connection` asks first"
             )
-        return Connection(self, slot, self.graph.connections["id"][slot])
+        return Connection(self, slot, self.graph.connections.read("id")[slot])
 
     @alone
     def has_connection(self, source: Any, target: Any, delay: int = 0) -> bool:
@@ -510,13 +515,13 @@ class Network:
             sharing = self.graph.weights
             if any("frozen" in table and table.read("frozen").any() for table in (sharing.tenants, sharing.table)):
                 return None
-            if smallest and (sharing.n_tied or np.isnan(sharing.tenants.read("weight")).any()):
+            if smallest and (sharing.n_tied or self._some_weight_is_nan()):
                 return None
             doomed = float(connections)
         rng = rng or self.rng
         random = rng.bit_generator.state
         try:
-            drawn = draw_successors(self.graph, doomed, rng, smallest)
+            drawn = draw_successors(self.graph, doomed, rng, self._smallest if smallest else False)
         except BaseException:
             rng.bit_generator.state = random
             raise
@@ -528,6 +533,63 @@ class Network:
         schedule.remove_connections()
         schedule.add_connections(source, target, np.zeros(1, np.int16))
         return Connections(self, new, np.arange(first, first + len(new)))
+
+    def _some_weight_is_nan(self) -> bool:
+        weight = self.backend.column(self.graph.connections, "weight", False)
+        return bool((weight != weight).any())
+
+    @property
+    def _smallest(self) -> bool | Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """How `draw_successors` finds the smallest weights: by itself, or where the backend has them."""
+        if "magnitude" not in self.backend.SCORES:
+            return True
+        slots = self.graph.connections.live()
+        return lambda code, counts: self.backend.lowest(self.graph.connections, "magnitude", slots, counts, code[slots])
+
+    @alone
+    def lowest(self, connections: Connections, score: str, counts: Any, regions: Any = None) -> np.ndarray | None:
+        """Choose the connections of lowest score where a device has what the score is made of.
+
+        Parameters
+        ----------
+        connections : Connections
+            Different ones to choose from.
+        score : str
+            "magnitude", "gradient" or "saliency", as `neurograph.sparsity.SCORES` define them.
+        counts : array of int, shape (n_regions,)
+            How many to choose in each region; all of it where it has fewer.
+        regions : array of int, optional
+            Region of each connection; by default they are one.
+
+        Returns
+        -------
+        ndarray of int, or None
+            Indices into `connections`, ascending; of equal scores those of the oldest. None where the backend computes
+            on the host, knows no such score, or a score is no number: then the caller computes the scores.
+
+        Raises
+        ------
+        StaleError
+            If any of them was removed already.
+
+        Examples
+        --------
+        >>> net = Network(seed=0, backend="cpu")
+        >>> connections = net.connect(net.add_inputs(4), net.add_outputs(2))
+        >>> net.lowest(connections, "magnitude", [3]) is None
+        True
+        """
+        require(connections._network is self, "the connections belong to another network")
+        if score not in self.backend.SCORES:
+            return None
+        slots = connections.slots
+        self._spread()
+        chosen = self.backend.lowest(self.graph.connections, score, slots, np.asarray(counts), regions)
+        if chosen is None:
+            return None
+        taken = np.zeros(self.graph.connections.size, bool)
+        taken[chosen] = True
+        return np.flatnonzero(taken[slots])
 
     @alone
     def order_inputs(self, neurons: Any) -> None:
@@ -747,6 +809,34 @@ class Network:
         return self._auto
 
     @property
+    def precision(self) -> str:
+        """What a GPU may round weights and activations to before it multiplies them; to be set at any time.
+
+        "float32" is exact. "tf32" keeps 11 bits of each number, "bf16" 8 and stores activations in half the bytes;
+        sums, weights and the optimizer's state stay in float32 (Micikevicius et al. 2018, "Mixed precision training",
+        section 3.1: master weights). Other backends always compute exactly.
+
+        Examples
+        --------
+        >>> net = Network()
+        >>> net.precision = "bf16"
+        >>> net.precision
+        'bf16'
+        """
+        return self.graph.precision
+
+    @precision.setter
+    @alone
+    def precision(self, value: str) -> None:
+        require(value in PRECISIONS, f"precision must be one of {', '.join(PRECISIONS)}, not {value!r}")
+        require(
+            value == "float32" or self.dtype == np.float32,
+            f"precision {value!r} is for networks of dtype float32, not {self.dtype}; make one of float32, or leave it",
+        )
+        self.graph.precision = value
+        self._changed_neurons()
+
+    @property
     @alone
     def schedule(self) -> Schedule:
         """The dependency-free batches, as tight as the graph allows."""
@@ -787,7 +877,8 @@ class Network:
         Parameters
         ----------
         X : array, shape (batch, n_inputs) or (batch, time, n_inputs), or SciPy sparse matrix (batch, n_inputs)
-            With a time axis if the network `remembers`. Of a sparse matrix only the active inputs run, if all that read
+            Of NumPy, or of CuPy, and then so are the outputs: on the backend "gpu" they stay on the device. With a time
+            axis if the network `remembers`. Of a sparse matrix only the active inputs run, if all that read
             inputs read nothing else and sum or average; else it is made dense piece by piece.
         batch_size : int, optional
             Samples that run together; by default as many as keep the activations small.
@@ -855,7 +946,7 @@ class Network:
         if steps is not None:
             checks.whole("steps", steps, 1)
         checks.whole("max_steps", max_steps, 1)
-        X = inputs(X, self.n_inputs, self.dtype)
+        X, follow = self._accepted(inputs(X, self.n_inputs, self.dtype))
         X = X.dense() if isinstance(X, SparseSamples) else X
         self._require_outputs()
         with ALONE:
@@ -867,7 +958,7 @@ class Network:
                     f"after {taken} steps some neuron still changes by {change:.3g} a step, more than {tolerance:g}; "
                     "give more max_steps, a larger tolerance, a number of steps, or weaker loops"
                 )
-            return run.outputs[:, -1]
+            return follow(run.outputs[:, -1])
 
     def backward(
         self,
@@ -889,12 +980,14 @@ class Network:
         Parameters
         ----------
         X : array, shape (batch, n_inputs) or (batch, time, n_inputs), or SciPy sparse matrix (batch, n_inputs)
+            Of NumPy or CuPy.
         Y : array
             (batch, n_outputs), or integer labels (batch,) for "cross_entropy". With a time axis after the batch it is
             compared at every step, without one at the last step.
         loss : str or callable
             "mse", "mae", "huber", "cross_entropy", "binary_cross_entropy", or a function
-            ``(outputs, Y) -> (value, gradient)`` over rows of outputs, which are the steps that count.
+            ``(outputs, Y) -> (value, gradient)`` over rows of outputs, which are the steps that count. It is given
+            arrays of NumPy; of CuPy on the backend "gpu" where X is one without a time axis.
         mask : array of bool, shape (batch, time), optional
             True for the steps that count: sequences of several lengths, padded to one. Without a time axis in Y the
             last of them is compared.
@@ -920,18 +1013,20 @@ class Network:
         """
         measure = losses.get(loss)
         named = measure in losses.LOSSES.values()
-        rows = targets = Y
+        rows = targets = Y = unwrapped(Y)
         compared: Any = None
 
-        def measured(outputs: np.ndarray) -> tuple[float, np.ndarray]:
+        def measured(outputs: Any) -> tuple[float, Any]:
             nonlocal rows
             rows = outputs[:, 0] if compared is None else outputs[compared.sample, compared.step]
+            on_device = arrays.on_device(rows)
             if named:
-                value, gradient = measure(rows, targets)
+                value, gradient = measure(rows, targets if on_device else arrays.to_host(targets))
             else:
+                rows = follow(rows)
                 with np.errstate(all="ignore"):  # a diverged network is reported by its loss, not by warnings
-                    value, gradient = measure(rows, targets)
-                gradient = np.asarray(gradient, self.dtype)
+                    value, gradient = measure(rows, follow(targets))
+                gradient = gradient if on_device else np.asarray(arrays.to_host(gradient), self.dtype)
             if compared is None:
                 return value, gradient[:, None]
             everywhere = np.zeros(outputs.shape, self.dtype)
@@ -941,7 +1036,7 @@ class Network:
         with ALONE:
             plan = self._lowered()
             flat = plan.history == 0
-            X = inputs(X, len(plan.inputs), self.dtype, not flat)
+            X, follow = self._accepted(inputs(X, len(plan.inputs), self.dtype, not flat))
             self._require_outputs()
             for name, number in (("truncate", truncate), ("recompute", recompute)):
                 if number is not None and not isinstance(number, bool):
@@ -963,16 +1058,31 @@ class Network:
                 # what the loss may refuse is refused before; a loss by name may be tried on zeros.
                 if named:
                     count = len(X) if compared is None else len(compared.sample)
-                    measure(np.zeros((count, len(plan.outputs)), self.dtype), targets)
+                    measure(np.zeros((count, len(plan.outputs)), self.dtype), arrays.to_host(targets))
                 reuse, self._spare, self._pass = self._pass, None, None
             self._spread()
-            value, run, whole = sequences.backward(backend, plan, X, raw, measured, truncate, recompute, reuse, samples)
+
+            def attempt() -> tuple[float, Any, bool]:
+                options = truncate, recompute, reuse, samples
+                return sequences.backward(backend, plan, X, raw, measured, *options)
+
+            try:
+                value, run, whole = attempt()
+            except MemoryError as error:
+                reuse = None
+                value, run, whole = self._once_more(attempt, error)
             self._spare = self._pass
             self._passed(run, whole, flat)
-            self.last_outputs, self.last_targets = rows, targets
+            self._last_outputs, self._follow, self.last_targets = rows, follow, targets
             for sharing in (self.graph.weights, self.graph.biases):
                 backend.collect(sharing)
         return float(value)
+
+    @property
+    def last_outputs(self) -> Any:
+        """Outputs that the last `backward` compared, of NumPy or CuPy as its X was; None before."""
+        self._last_outputs = self._follow(self._last_outputs)
+        return self._last_outputs
 
     def compile(self) -> None:
         """Compile the kernels of the backend now, rather than at first use; they are cached on disk."""
@@ -1360,24 +1470,55 @@ class Network:
         with ALONE:
             plan = self._lowered()
             remembers = plan.history > 0
-            X = inputs(X, len(plan.inputs), self.dtype, remembers)
+            X, follow = self._accepted(inputs(X, len(plan.inputs), self.dtype, remembers))
             self._spread()
             raw = None if state is None else state.to_slots(self.graph, len(X), plan)
             steps = X if remembers else one_step(X)
-            result, raw, run, whole = sequences.predict(
-                self.backend, plan, steps, raw, batch_size, self._pass, read, want_state
-            )
+            backend, before = self.backend, raw
+
+            def attempt() -> tuple[Any, Any, Any, bool]:
+                return sequences.predict(backend, plan, steps, before, batch_size, self._pass, read, want_state)
+
+            try:
+                result, raw, run, whole = attempt()
+            except MemoryError as error:
+                result, raw, run, whole = self._once_more(attempt, error)
             self._passed(run, whole, not remembers)
+            result = follow(result)
         after = State.of(self.graph, raw) if want_state and raw is not None else None
         return result if remembers else result[:, 0], after
+
+    def _accepted(self, X: Any) -> tuple[Any, Callable[[Any], Any]]:
+        """X for the backend, and what brings results to where it was."""
+        if isinstance(X, DeviceRows):
+            return self.backend.accept(X.array), arrays.to_device
+        return X, arrays.to_host
+
+    def _once_more(self, attempt: Callable[[], Any], error: MemoryError) -> Any:
+        """A pass again, without what older ones hold, if it was the device's memory that ran out."""
+        if not device.ran_out(error):
+            raise error
+        error.__traceback__ = None  # its frames hold the arrays of the pass that failed
+        self._pass = self._spare = None
+        device.release()
+        try:
+            return attempt()
+        except MemoryError as again:
+            if not device.ran_out(again):
+                raise
+            raise device.too_small(again) from None
 
     def _passed(self, run: Any, whole: bool, flat: bool = True) -> None:
         self._pass, self._pass_whole, self._pass_flat = run, whole, flat
         self._pass_knows = self.graph.neurons.next_id
 
     def check_inputs(self, X: Any) -> Any:
-        """X as the array, or `SparseSamples`, that the network runs on; refused is what `predict` refuses."""
-        return inputs(X, self.n_inputs, self.dtype, self.remembers)
+        """X as the array, `SparseSamples` or `DeviceRows` that the network runs on; refuses what `predict` refuses."""
+        X = inputs(X, self.n_inputs, self.dtype, self.remembers)
+        if isinstance(X, DeviceRows):
+            taken = self.backend.accept(X.array)
+            return X if arrays.on_device(taken) else taken
+        return X
 
     def _require_outputs(self) -> None:
         require(
@@ -1444,6 +1585,7 @@ def load(path: str | os.PathLike) -> Any:
         if meta.get("kind") == KIND:
             return QuantizedNetwork.restore(arrays, meta, Network)
         net = Network(seed=meta["seed"], dtype=meta["dtype"], backend=backends.elsewhere(meta["backend"]))
+        net.precision = meta.get("precision", "float32")
         state.fill(net, arrays, meta)
     except (KeyError, IndexError, TypeError) as error:
         raise FileFormatError(f"{path} does not hold a whole network ({error!r}); save it again") from error

@@ -89,6 +89,11 @@ class Plan:
     needs_preactivation: bool
     layouts: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What is on a device is made anew by the copy: recorded launches name addresses.
+        kept = {name: layout for name, layout in self.layouts.items() if not name.startswith("gpu")}
+        return self.__dict__ | {"layouts": kept}
+
     @property
     def stale(self) -> bool:
         """Whether an edit may have joined or split the parts that the plan tells apart."""

@@ -12,7 +12,7 @@ import numpy as np
 from . import backends, checks
 from .checks import require
 from .errors import FileFormatError
-from .functions import activations, aggregations
+from .functions import activations, aggregations, arrays
 from .locks import ALONE
 from .packed import FORMATS, Packed, pack
 from .packed.formats import parse
@@ -136,6 +136,8 @@ class QuantizedNetwork:
         remembers = self.remembers
         backend = self.backend
         if not self._is_ready(X, backend):
+            if arrays.on_device(X):
+                return arrays.to_device(self.predict(X.get(), batch_size))
             X = inputs(X, self.n_inputs, FLOAT, remembers)
             X = X.dense() if isinstance(X, SparseSamples) else X
         with ALONE:

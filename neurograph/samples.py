@@ -1,4 +1,4 @@
-"""X as a SciPy sparse matrix: checked like an array, and made dense a few samples at a time."""
+"""X as something else than an array of NumPy: sparse, and made dense a few samples at a time, or on a GPU."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from . import checks
 from .checks import require
 from .errors import InvalidValueError
+from .functions.arrays import on_device, to_device
 
 
 def is_sparse(X: Any) -> bool:
@@ -121,10 +122,45 @@ class SparseSteps:
         return self._samples.dense()[:, None]
 
 
+class DeviceRows:
+    """An array on a GPU whose rows may be chosen by numbers on the host; X passed its checks.
+
+    Attributes
+    ----------
+    array : cupy.ndarray
+    """
+
+    def __init__(self, array: Any):
+        self.array = array
+        self.shape, self.ndim, self.dtype = array.shape, array.ndim, array.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> DeviceRows:
+        """Some rows; their numbers go to the device, the rows stay there."""
+        return DeviceRows(self.array[to_device(rows)])
+
+    @staticmethod
+    def beside(Y: Any) -> Any:
+        """Rows of Y, on the device too if they are numbers."""
+        Y = to_device(Y)
+        return DeviceRows(Y) if on_device(Y) else Y
+
+
+def unwrapped(X: Any) -> Any:
+    """The array of `DeviceRows`; everything else passes through."""
+    return X.array if isinstance(X, DeviceRows) else X
+
+
 def inputs(X: Any, n_inputs: int, dtype: np.dtype, remembers: bool = False) -> Any:
-    """X as `checks.inputs` gives it, or as `SparseSamples` where it is sparse."""
+    """X as `checks.inputs` gives it, as `SparseSamples` where it is sparse, or as `DeviceRows` where it is on a GPU."""
     if type(X) is np.ndarray:
         return checks.inputs(X, n_inputs, dtype, remembers)
+    if isinstance(X, DeviceRows) and X.dtype == dtype and X.shape[-1] == n_inputs and X.ndim == 2 + remembers:
+        return X
+    if isinstance(X, DeviceRows) or on_device(X):
+        return DeviceRows(checks.device_inputs(unwrapped(X), n_inputs, dtype, remembers))
     if isinstance(X, SparseSamples) and X.rows.dtype == dtype and X.shape[1] == n_inputs and not remembers:
         return X
     if isinstance(X, SparseSamples):

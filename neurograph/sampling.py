@@ -16,6 +16,7 @@ AT_A_TIME = 2**15  # numbers that are drawn and sorted together
 MANY_REGIONS = 4096  # from which the tables of digits are too large
 MANY_HOMES = 256  # from which the pairs of homes are too many for tables of them
 NOTHING = np.zeros(0)
+Smallest = Callable[[np.ndarray, np.ndarray], np.ndarray]
 FLAGS_A_DRAW = 16  # numbers to choose from, for each that is drawn, up to which marking them is cheaper than sorting
 
 
@@ -125,7 +126,7 @@ def _free_pairs(
 
 
 def draw_successors(
-    graph: Graph, doomed: np.ndarray | float, rng: np.random.Generator, smallest: bool = False
+    graph: Graph, doomed: np.ndarray | float, rng: np.random.Generator, smallest: bool | Smallest = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Draw as many pairs as there are ``doomed`` connections, between the same pairs of homes, all of them at once.
 
@@ -137,8 +138,9 @@ def draw_successors(
     doomed : ndarray of int64, or float
         Connection slots; or the share of the connections of each pair of homes that are drawn first.
     rng : numpy.random.Generator
-    smallest : bool
-        Instead of drawing that share take the smallest absolute weights, the oldest of equal ones.
+    smallest : bool or function
+        Instead of drawing that share take the smallest absolute weights, the oldest of equal ones. A function finds
+        them: ``(code, counts) -> slots``, ``counts[r]`` among those of code r.
 
     Returns
     -------
@@ -181,6 +183,8 @@ def draw_successors(
     def choose() -> np.ndarray:
         if not isinstance(doomed, float):
             return doomed
+        if callable(smallest):
+            return smallest(code, wanted)
         return _smallest(graph, code, wanted) if smallest else _pick(code, middle, *counts, wanted, uniform)
 
     def draw_ranks() -> list[np.ndarray]:
@@ -189,6 +193,8 @@ def draw_successors(
     chosen, ranks = both(len(code), choose, draw_ranks)
     gone = np.zeros(len(code), bool)
     gone[chosen] = True
+    if smallest:
+        chosen = np.flatnonzero(gone)  # whoever found them
     rank = np.concatenate([*ranks, np.zeros(0, np.int64)])
     regions, ends = np.searchsorted(into, np.arange(homes + 1)), np.cumsum(number)
     source, target = np.empty(len(rank), np.int32), np.empty(len(rank), np.int32)
@@ -231,7 +237,7 @@ def _smallest(graph: Graph, code: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
     low, high = both(n, lambda: pick(0, middle), lambda: pick(middle, n))
     tied = np.concatenate([low[1], high[1]])
-    by_age = np.lexsort([graph.connections["id"][tied], number[tied]])
+    by_age = np.lexsort([graph.connections.read("id")[tied], number[tied]])
     first = np.searchsorted(number[tied][by_age], np.arange(len(counts)))
     taken = [by_age[begin : begin + k] for begin, k in zip(first.tolist(), left.tolist(), strict=True) if k]
     return np.concatenate([low[0], high[0], *(tied[part] for part in taken)])

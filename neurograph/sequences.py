@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import backends, memory
+from . import backends
 from .checks import regular, require
 from .errors import NotSupportedError, OutOfMemoryError
+from .functions.arrays import module_of, on_device, to_host
 from .graph.graph import Graph
 from .plan import Plan
 
@@ -115,7 +116,7 @@ def compared(shape: tuple[int, int, int], Y: Any, mask: Any, takes_labels: bool)
     Y = regular(Y, "Y")
     by_label = (takes_labels and Y.dtype.kind in "iu") or Y.dtype.names is not None
     per_step = Y.ndim == 3 or (Y.shape == (batch, steps) and (by_label or n_outputs != steps))
-    valid = np.ones((batch, steps), bool) if mask is None else np.asarray(mask)
+    valid = np.ones((batch, steps), bool) if mask is None else np.asarray(to_host(mask))
     require(
         valid.dtype == bool and valid.shape == (batch, steps),
         f"mask must be bools of shape ({batch}, {steps}), true where a step counts, not {valid.dtype} of {valid.shape}",
@@ -145,8 +146,8 @@ def predict(
 ) -> tuple[np.ndarray, backends.State | None, Any, bool]:
     """Run X in pieces of samples and windows of steps; returns what ``read`` takes from each pass, put together.
 
-    Without ``read`` that is the outputs, and where the samples need several pieces the backend may compute them in a
-    way of its own that keeps nothing else.
+    Without ``read`` that is the outputs, on the device if X is there. Where the samples need several pieces the backend
+    may compute them in a way of its own that keeps nothing else.
 
     Returns
     -------
@@ -159,7 +160,8 @@ def predict(
         Whether it held all samples and steps.
     """
     batch, steps, _ = X.shape
-    outputs_alone, read = read is None and not want_state, read or _outputs
+    outputs_alone = read is None and not want_state
+    read = read or (_device_outputs if on_device(X) else _outputs)
     if steps == 1 and batch <= (batch_size or LEAST) and _is_small(plan, batch, 1):
         # A few samples should cost no more than their arithmetic.
         run = backend.forward(plan, X, False, reuse, state)
@@ -191,16 +193,16 @@ def predict(
             of_piece.append(read(run))
             if want_state or begin + window < steps:
                 carried = run.state()
-        parts.append(of_piece[0] if len(of_piece) == 1 else np.concatenate(of_piece, axis=1))
+        parts.append(of_piece[0] if len(of_piece) == 1 else _joined(of_piece, axis=1))
         states.append(carried)
     whole = batch <= batch_size and steps <= window
     if len(parts) == 1:
         return parts[0], states[0], run, whole
     if not want_state:
-        return np.concatenate(parts), None, run, whole
+        return _joined(parts), None, run, whole
     potentials = np.concatenate([s.potentials for s in states]) if plan.leaks else None
     joined = backends.State(np.concatenate([s.outputs for s in states]), potentials)
-    return np.concatenate(parts), joined, run, whole
+    return _joined(parts), joined, run, whole
 
 
 def _is_small(plan: Plan, batch: int, steps: int) -> bool:
@@ -221,7 +223,7 @@ def samples_at_once(backend: ModuleType, plan: Plan, batch: int, steps: int, kee
     """
     if _is_small(plan, batch, steps) or backend.footprint(plan, batch, steps, keep) <= FREELY:
         return batch
-    free = memory.available()
+    free = backend.available()
     if free is None:
         return batch
     room = int(SHARE * (free + (held.nbytes if held is not None else 0)))
@@ -285,6 +287,7 @@ def backward(
 ) -> tuple[float, Any, bool]:
     """Run X, ``measure`` the outputs (batch, time, n_outputs), and fill the gradients; ``samples`` at a time.
 
+    A pass of one step hands over its outputs where the backend has them, others those on the host.
     Several pieces of samples run forward first, for the loss needs all outputs, and once more with their gradients.
 
     Returns
@@ -304,7 +307,7 @@ def backward(
         )
     if steps == 1 and batch <= samples:  # not a sequence: no chunks to look after
         run = backend.forward(plan, X, True, reuse, state)
-        value, gradient = measure(run.outputs)
+        value, gradient = measure(run.device_outputs)
         backend.backward(plan, run, gradient, False, None, state is not None)
         return value, run, True
     if batch <= samples:
@@ -323,6 +326,14 @@ def backward(
 
 def _outputs(run: Any) -> np.ndarray:
     return run.outputs
+
+
+def _device_outputs(run: Any) -> Any:
+    return run.device_outputs
+
+
+def _joined(parts: list[Any], axis: int = 0) -> Any:
+    return module_of(parts[0]).concatenate(parts, axis=axis)
 
 
 def _given(value: float, gradient: np.ndarray) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
@@ -356,7 +367,7 @@ def _through_time(
     """
     steps = X.shape[1]
     cuts = [slice(a, min(a + length, steps)) for a in range(0, steps, length)]
-    chunks = [np.ascontiguousarray(X[:, cut]) for cut in cuts]
+    chunks = [module_of(X).ascontiguousarray(X[:, cut]) for cut in cuts]
     states, outputs = [state], []
     runs: list[Any] = []
     for i, chunk in enumerate(chunks):
@@ -398,9 +409,10 @@ def settle(
     everybody = plan.graph.neurons.live()
     limit, taken, change = steps or max_steps, 0, np.inf
     run = state = None
+    np_like = module_of(X)
     while taken < limit:
         count = min(window, limit - taken)
-        held = np.ascontiguousarray(np.broadcast_to(X[:, None], (len(X), count, X.shape[1])))
+        held = np_like.ascontiguousarray(np_like.broadcast_to(X[:, None], (len(X), count, X.shape[1])))
         run = backend.forward(plan, held, False, run, state)
         state = run.state()
         taken += count

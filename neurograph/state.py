@@ -59,6 +59,7 @@ def to_arrays(net: Network) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     meta = {
         "dtype": net.dtype.name,
         "backend": net.backend_name,
+        "precision": net.precision,
         "seed": net.seed,
         "rng": net.rng.bit_generator.state,
         "counters": net.counters,

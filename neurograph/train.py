@@ -16,8 +16,9 @@ import numpy as np
 from .callbacks import Callback, ProgressBar
 from .checks import require
 from .errors import DivergedError, InvalidValueError
-from .functions import losses
+from .functions import arrays, losses
 from .optim import Adam, Optimizer
+from .samples import DeviceRows, unwrapped
 from .sequences import compared
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ class Trainer:
         Parameters
         ----------
         X : array, shape (samples, n_inputs) or (samples, time, n_inputs), or SciPy sparse matrix (samples, n_inputs)
+            Of NumPy or CuPy: what is on a GPU stays there if the network runs on it.
         Y : array
             (samples, n_outputs), or integer labels (samples,) for "cross_entropy"; for sequences as ``net.backward``
             takes it.
@@ -256,10 +258,10 @@ class Trainer:
 
     def _evaluate(self, data: _Data, batch_size: int | None = None) -> dict[str, float]:
         with np.errstate(all="ignore"):
-            outputs, Y = self.net.predict(data.X, batch_size=batch_size), data.Y
+            outputs, Y = self.net.predict(data.X, batch_size=batch_size), unwrapped(data.Y)
             if outputs.ndim == 3:
                 sample, step, Y = compared(outputs.shape, Y, data.mask, losses.takes_labels(self._measure))
-                outputs = outputs[sample, step]
+                outputs = arrays.to_host(outputs)[sample, step]
             result = {"loss": float(self._measure(outputs, Y)[0])}
         if self._classifies:
             result["accuracy"] = losses.accuracy(outputs, Y, self._measure)
@@ -345,7 +347,7 @@ class Trainer:
     def _data(self, X: Any, Y: Any, mask: Any, which: str) -> _Data:
         """X, Y and mask as arrays that the network and the loss can use for every row."""
         try:
-            Y = np.asarray(Y)
+            Y = np.asarray(arrays.to_host(Y))
         except ValueError as error:
             raise InvalidValueError(f"{which}Y is not an array of numbers: {error}") from error
         try:
@@ -353,7 +355,7 @@ class Trainer:
             if Y.ndim == 0 or len(Y) != len(X):
                 raise InvalidValueError(f"X has {len(X)} rows and Y has shape {Y.shape}; give one row of each a sample")
             if isinstance(self.loss, losses.PreparedLoss):
-                Y = self.loss.targets(given, Y, self.net.n_outputs)
+                Y = self.loss.targets(arrays.to_host(given), Y, self.net.n_outputs)
             if X.ndim == 3:
                 shape = (len(X), X.shape[1], self.net.n_outputs)
                 self._check_targets(compared(shape, Y, mask, losses.takes_labels(self._measure)).targets)
@@ -364,7 +366,9 @@ class Trainer:
             if which:
                 raise type(error)(f"{which}data: {error}") from error
             raise
-        return _Data(X, Y, None if mask is None else np.asarray(mask))
+        if isinstance(X, DeviceRows) and X.ndim == 2:
+            Y = X.beside(Y)
+        return _Data(X, Y, None if mask is None else np.asarray(arrays.to_host(mask)))
 
     def _check_targets(self, Y: np.ndarray) -> None:
         """Let the loss refuse Y, all of it, before anything is trained on the first rows."""

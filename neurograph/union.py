@@ -73,7 +73,7 @@ def union(
     if share_parameters:
         _require_equal("connections", [part.n_connections for part in parts], "share_parameters")
         _require_equal("neurons beside the inputs", [p.n_neurons - p.n_inputs for p in parts], "share_parameters")
-    net = Network(seed=seed, dtype=parts[0].dtype, backend=parts[0].backend_name)
+    net = Network(seed, parts[0].dtype, parts[0].backend_name, parts[0].precision)
     graph, graphs = net.graph, [part.graph for part in parts]
 
     # Neurons: part after part, each in the order of its ids; shared inputs are those of the first part.

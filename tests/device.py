@@ -1,7 +1,6 @@
 """What stands for the GPU in tests: a GPU where one can be used, else the emulation, which is never called one."""
 
 import functools
-import importlib.util
 import os
 import sys
 
@@ -9,6 +8,7 @@ import pytest
 
 import neurograph as ng
 from neurograph import backends
+from neurograph.backends import device as gpu_here
 
 from . import emulation
 
@@ -41,15 +41,9 @@ def backends_to_test():
 
 
 def _usable():
-    if importlib.util.find_spec("cupy") is None:
-        return False
-    try:
-        import cupy
-
-        usable = cupy.cuda.runtime.getDeviceCount() > 0
-    except Exception:  # no driver, or libraries that do not load: many kinds of errors
-        usable = False
-    if not usable:
-        for module in [m for m in sys.modules if m.split(".")[0] == "cupy"]:
-            del sys.modules[module]
-    return usable
+    if gpu_here.problem() is None:
+        return True
+    # A CuPy that finds no GPU makes room for what stands for it.
+    for module in [m for m in sys.modules if m.split(".")[0] == "cupy"]:
+        del sys.modules[module]
+    return False

@@ -324,7 +324,7 @@ TOYS = {
 
 
 def test_every_case_is_known_here_and_says_what_it_measures():
-    assert set(TOYS) == set(CASES)
+    assert set(TOYS) == {name for name, case in CASES.items() if case.backend == "cpu"}
     for name, case in CASES.items():
         assert case.name == name and case.about.endswith(".")
         assert case.rows(), name
@@ -435,7 +435,7 @@ def test_results_are_kept_row_by_row_and_updated(tmp_path, capsys, monkeypatch):
 def test_the_command_lists_and_refuses(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["bench", "--list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(CASES)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(TOYS)
     assert cli.main(["bench", "nonsense"]) == 2
     assert "no case 'nonsense'" in capsys.readouterr().err
     assert cli.main(["bench", "tiny", "--threads", "0"]) == 2

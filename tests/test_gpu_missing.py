@@ -63,7 +63,7 @@ class Runtime(types.ModuleType):
         return 70 * GIB, 80 * GIB
 
 
-def cupy_with(runtime, trial=None, limit=0):
+def cupy_with(runtime, trial=None, limit=0, blas=True, tensor=None):
     """A module that answers as CuPy does, with a `runtime`; ``trial`` is what compiling raises, or a kernel writes."""
 
     class Kernel:
@@ -72,8 +72,9 @@ def cupy_with(runtime, trial=None, limit=0):
 
     class Module:
         def __init__(self, code, options):
-            if isinstance(trial, Exception):
-                raise trial
+            for raised, source in ((trial, device.TRIAL), (tensor, device.TENSOR_TRIAL)):
+                if code == source and isinstance(raised, Exception):
+                    raise raised
 
         def get_function(self, name):
             return Kernel()
@@ -106,7 +107,9 @@ def cupy_with(runtime, trial=None, limit=0):
             pass
 
     cupy = types.ModuleType("cupy")
-    cupy.cuda = types.SimpleNamespace(runtime=runtime, Device=Device)
+    cupy.cuda = types.SimpleNamespace(runtime=runtime, Device=Device, cublas=object())
+    if not blas:
+        del cupy.cuda.cublas
     cupy.RawModule, cupy.zeros, cupy.get_default_memory_pool = Module, Zeros, Pool
     return cupy
 
@@ -124,14 +127,18 @@ def machine(monkeypatch):
         else:
             monkeypatch.setitem(sys.modules, "cupy", cupy)
         monkeypatch.setattr(device.util, "find_spec", finder or (lambda name: None))
-        device._look.cache_clear()
-        backends._tell.cache_clear()
+        forget()
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     become()
     yield become
-    device._look.cache_clear()
-    backends._tell.cache_clear()
+    forget()
+
+
+def forget():
+    """What was found on one machine is not true of the next."""
+    for kept in (device._look, device.tensor_problem, device.header_options, backends._tell):
+        kept.cache_clear()
 
 
 def large(**options):
@@ -188,6 +195,10 @@ CASES = {
             "wheels": ["cupy-cuda12x"],
         },
         ["headers", "cuda_bf16.h", 'pip install "cupy-cuda12x[ctk]"', "CUDA_PATH"],
+    ),
+    "no cuBLAS": (
+        {"cupy": cupy_with(Runtime(), blas=False), "wheels": ["cupy-cuda12x"]},
+        ["cuBLAS", 'pip install "cupy-cuda12x[ctk]"'],
     ),
     "compiles nothing": (
         {"cupy": cupy_with(Runtime(), trial=CompileException("nvrtc: error: invalid value for --gpu-architecture"))},
@@ -268,6 +279,39 @@ def test_a_gpu_is_found_and_described(machine, capsys):
     rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert rows["gpu"] == "NVIDIA H100, compute capability 9.0, 72.0 of 80.0 GiB of memory free"
     assert rows["cupy"] == "14.2.0 (cupy-cuda13x)"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"capability": (7, 5)}, ["NVIDIA H100", "8.0"]),
+        ({"tensor": 12}, ["crt/mma.h", 'pip install "cuda-toolkit[nvcc]==12.*"', "CUDA_PATH"]),
+        ({"tensor": 13}, ["crt/mma.h", 'pip install "cuda-toolkit[crt]==13.*"']),
+    ],
+    ids=["too old", "no headers, CUDA 12", "no headers, CUDA 13"],
+)
+def test_a_gpu_is_used_without_tensor_cores(machine, capsys, given, words):
+    missing = CompileException('mma.h(55): catastrophic error: cannot open source file "crt/mma.h"')
+    runtime = Runtime(capability=given.get("capability", (9, 0)))
+    cuda = given.get("tensor")
+    machine(cupy=cupy_with(runtime, tensor=missing if cuda else None), wheels=[f"cupy-cuda{cuda}x"])
+    assert device.problem() is None
+    assert cli.main(["info"]) == 0
+    out = capsys.readouterr().out
+    for word in ("no tensor cores", *words):
+        assert word in out
+
+
+def test_headers_of_wheels_that_cupy_does_not_know(machine, tmp_path):
+    """CUDA 12's wheels put them into a folder of their own."""
+    package = types.SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    machine(finder=lambda name: package if name == "nvidia" else None)
+    assert device.header_options() == ()
+    folder = tmp_path / "cuda_nvcc" / "include" / "crt"
+    folder.mkdir(parents=True)
+    (folder / "mma.h").touch()
+    device.header_options.cache_clear()
+    assert device.header_options() == (f"-I{folder.parent}",)
 
 
 def test_free_memory_respects_the_limit_of_the_pool(machine):
@@ -391,7 +435,7 @@ def test_unknown_backends_are_refused_with_those_known():
 def test_without_a_driver_nothing_is_in_sight(monkeypatch):
     """The true look at this machine's driver library agrees with itself, and raises nothing."""
     monkeypatch.undo()
-    device._look.cache_clear()
+    forget()
     assert device._driver() is None or device._driver() > 1000
     monkeypatch.setattr(device, "_library", lambda: "libno_such_driver.so.1")
     assert device._driver() is None

@@ -5,6 +5,7 @@ import pytest
 
 import neurograph as ng
 from neurograph import memory, sequences
+from neurograph.backends import device
 
 
 @pytest.fixture
@@ -14,6 +15,7 @@ def little(monkeypatch):
     def free(count):
         monkeypatch.setattr(sequences, "FREELY", 0)
         monkeypatch.setattr(memory, "available", lambda: count)
+        monkeypatch.setattr(device, "memory", lambda: (count, count))
 
     return free
 

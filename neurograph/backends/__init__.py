@@ -8,9 +8,11 @@ the gradients of the graph's tables and returns what the pass over earlier steps
 ``predict_packed(packed, X, batch_size)`` runs a frozen network, ``all_finite(X)`` looks for what is not a number,
 ``column(table, name, write)`` hands out a column of a table where the backend has it, ``spread(sharing)`` and
 ``collect(sharing)`` bring shared parameters to their tenants and their gradients back,
-and ``sgd``, ``adam`` and ``rmsprop`` update parameters in place. A `Pass` offers ``outputs``,
-``activations(slots, first)``, ``output(slot)``, ``error(slot)``, ``state()`` and ``nbytes``. ``LOSSES`` are functions
-that stand for some of the losses by name.
+``lowest(table, score, slots, counts, regions)`` chooses the slots that score lowest by one of the ``SCORES``,
+``accept(X)`` takes an X that is on a GPU to where the backend reads it, ``available()`` says how many bytes are free
+for passes, and ``sgd``, ``adam`` and ``rmsprop`` update parameters in place. A `Pass` offers ``outputs``, of NumPy, and
+``device_outputs``, where the backend has them, ``activations(slots, first)``, ``output(slot)``, ``error(slot)``,
+``state()`` and ``nbytes``. ``LOSSES`` are functions that stand for some of the losses by name.
 """
 
 from __future__ import annotations

@@ -5,13 +5,14 @@ CuPy is imported when somebody asks, never before, and not at all where it is no
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from functools import cache
 from importlib import util
 from typing import Any
 
-from ..errors import NotSupportedError
+from ..errors import InvalidValueError, NotSupportedError, OutOfMemoryError
 
 # Shuffles and votes with a mask, and threads of a warp that advance on their own, came with Volta.
 LEAST_CAPABILITY = (7, 0)
@@ -22,6 +23,11 @@ INITIALIZATION, INSUFFICIENT_DRIVER, UNAVAILABLE, NO_DEVICE = 3, 35, 46, 100
 TRIAL = """
 #include <cuda_bf16.h>
 extern "C" __global__ void number_of_thread(int* into) { into[threadIdx.x] = threadIdx.x; }
+"""
+TENSOR_CAPABILITY = (8, 0)  # bfloat16 and tf32 on tensor cores came with Ampere
+TENSOR_TRIAL = """
+#include <mma.h>
+extern "C" __global__ void nothing() {}
 """
 
 
@@ -65,10 +71,12 @@ def worth_telling() -> bool:
 
 
 def number() -> int:
-    """The device that networks run on: the one that was current when it was first asked for."""
-    require()
+    """The device that networks run on: the one that was current when one was first asked for."""
     found = _look()
-    assert not isinstance(found, str)
+    if isinstance(found, str):
+        import cupy
+
+        return cupy.cuda.runtime.getDevice()  # of what stands for a GPU in tests
     return found[0]
 
 
@@ -83,6 +91,33 @@ def capability() -> tuple[int, int]:
     return properties["major"], properties["minor"]
 
 
+@cache
+def tensor_problem() -> str | None:
+    """Why tensor cores cannot be used on the device, with the cure; None if they can."""
+    import cupy
+
+    if capability() < TENSOR_CAPABILITY:
+        return f"{name()} has none for bfloat16 and tf32, which came with compute capability 8.0 (Ampere)"
+    try:
+        cupy.RawModule(code=TENSOR_TRIAL, options=("-std=c++17", *header_options())).get_function("nothing")
+    except Exception as error:
+        part = "nvcc]==12.*" if any("12" in wheel for wheel in installed()) else "crt]==13.*"
+        return (
+            f'their headers cannot be used ({_short(error)}); pip install "cuda-toolkit[{part}", or set CUDA_PATH to '
+            "the folder of a CUDA toolkit"
+        )
+    return None
+
+
+@cache
+def header_options() -> tuple[str, ...]:
+    """Options for the compiler that name folders of headers which CuPy does not know: those of CUDA 12's wheels."""
+    nvidia = util.find_spec("nvidia")
+    folders = [] if nvidia is None else nvidia.submodule_search_locations or []
+    paths = [os.path.join(folder, "cuda_nvcc", "include") for folder in folders]
+    return tuple(f"-I{path}" for path in paths if os.path.exists(os.path.join(path, "crt", "mma.h")))
+
+
 def memory() -> tuple[int, int]:
     """Bytes of the device that can still be taken, by CuPy out of its pool or from the driver; and all it has."""
     import cupy
@@ -94,6 +129,52 @@ def memory() -> tuple[int, int]:
         if limit := pool.get_limit():
             free = min(free, limit - pool.used_bytes())
     return max(0, free), total
+
+
+def available() -> int:
+    """Bytes that passes may still take."""
+    return memory()[0]
+
+
+def accept(X: Any) -> Any:
+    """An array of CuPy that networks can read here.
+
+    Raises
+    ------
+    InvalidValueError
+        If it is in the memory of another GPU than the networks.
+    """
+    here = number()
+    if X.device.id != here:
+        raise InvalidValueError(
+            f"X is on GPU {X.device.id}, but the network runs on GPU {here}; move it by "
+            f"`with cupy.cuda.Device({here}): X = cupy.asarray(X)`, or make its GPU current before a network first runs"
+        )
+    return X
+
+
+def ran_out(error: MemoryError) -> bool:
+    """Whether it was the memory of the device."""
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(error, cupy.cuda.memory.OutOfMemoryError)
+
+
+def release() -> None:
+    """Give back to the driver what CuPy keeps in its pool for later."""
+    import cupy
+
+    gc.collect()
+    cupy.get_default_memory_pool().free_all_blocks()
+
+
+def too_small(error: Any) -> OutOfMemoryError:
+    """What to raise where the device's memory ran out for good."""
+    free, total = memory()
+    return OutOfMemoryError(
+        f"the pass needed {error._size:,} bytes more of the GPU's memory, of which {free:,} of {total:,} bytes are "
+        "free; run fewer samples at a time (batch_size), free memory, or use a larger GPU; the weights are what they "
+        "were"
+    )
 
 
 def installed() -> list[str]:
@@ -145,6 +226,10 @@ def _missing(cupy: Any, runtime: Any) -> str | None:
         kernel = cupy.RawModule(code=TRIAL, options=("-std=c++17",)).get_function("number_of_thread")
     except Exception as error:
         return _without_compiler(error)
+    try:
+        cupy.cuda.cublas  # noqa: B018  imported when it is named
+    except Exception as error:
+        return f"cuBLAS cannot be used ({_short(error)}); {_install(_driver(), installed())}"
     numbers = cupy.zeros(32, dtype="int32")
     kernel((1,), (32,), (numbers,))
     if numbers.get().tolist() != list(range(32)):

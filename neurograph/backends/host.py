@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from .. import memory
 from ..graph.sharing import Sharing
 from ..graph.tables import Table
+
+SCORES: tuple[str, ...] = ()  # scores are computed by whoever asks, who finds the columns here
+
+
+def lowest(table: Table, score: str, slots: Any, counts: Any, regions: Any = None) -> np.ndarray | None:
+    """Nothing is chosen here."""
+    return None
 
 
 def column(table: Table, name: str, write: bool) -> np.ndarray:
@@ -21,3 +31,13 @@ def spread(sharing: Sharing) -> None:
 def collect(sharing: Sharing) -> None:
     """Add up the tenants' gradients, parameter by parameter."""
     sharing.collect()
+
+
+def accept(X: Any) -> np.ndarray:
+    """An array of a GPU where this backend can read it."""
+    return X.get()
+
+
+def available() -> int | None:
+    """Bytes that passes may still take, or None where nobody knows."""
+    return memory.available()

@@ -12,7 +12,7 @@ import numpy as np
 from ..functions import activations
 from ..functions.losses import Loss
 from ..plan import MEAN, SPECIAL, Plan
-from .host import collect, column, spread
+from .host import SCORES, accept, available, collect, column, lowest, spread
 from .packed_reference import all_finite
 from .packed_reference import predict as predict_packed
 from .state import State
@@ -20,14 +20,18 @@ from .updates import adam, rmsprop, sgd
 
 __all__ = [
     "LOSSES",
+    "SCORES",
     "Pass",
+    "accept",
     "adam",
     "all_finite",
+    "available",
     "backward",
     "collect",
     "column",
     "footprint",
     "forward",
+    "lowest",
     "predict_packed",
     "rmsprop",
     "sgd",
@@ -59,6 +63,11 @@ class Pass:
     def outputs(self) -> np.ndarray:
         """(batch, steps, n_outputs)."""
         return self.activations(self._plan.outputs)
+
+    @property
+    def device_outputs(self) -> np.ndarray:
+        """The outputs where this backend has them."""
+        return self.outputs
 
     def activations(self, slots: np.ndarray, first: int = 0) -> np.ndarray:
         """(batch, steps - first, len(slots)); a negative ``first`` begins in the state."""

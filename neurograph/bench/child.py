@@ -1,7 +1,8 @@
-"""One row in a process of its own: ``python -m neurograph.bench.child JOB``; `runner.measure_apart` writes JOB."""
+"""Rows in a process of their own: ``python -m neurograph.bench.child JOB``; `runner.measure_apart` writes JOB."""
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -15,7 +16,9 @@ from .layers import training_step
 from .peers import load
 from .rows import NotHere, Outcome, Row, Settings
 
-__all__ = ["main", "measure"]
+__all__ = ["AGAIN", "main", "measure"]
+
+AGAIN = 75  # status of a process that measures nothing more: after a fault in a kernel, all that follows would fail
 
 
 def measure(case: str, row: Row, settings: Settings) -> Outcome:
@@ -44,13 +47,30 @@ def warm_up() -> None:
     net.predict(X[:1])
 
 
+def settle() -> None:
+    """Give the device's memory back between two rows; the libraries keep it, each for itself."""
+    gc.collect()
+    if "cupy" in sys.modules:
+        sys.modules["cupy"].get_default_memory_pool().free_all_blocks()
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
+        sys.modules["torch"].cuda.empty_cache()
+
+
 def main(job: str) -> None:
-    """Measure the row that the file names, and write the outcome beside it."""
+    """Measure the rows that the file names, and write each outcome as a line of another file as soon as it is there."""
     work = json.loads(Path(job).read_text())
-    settings = Settings(**work["settings"])
-    row = CASES[work["case"]].rows()[work["row"]]
-    warm_up()
-    Path(work["outcome"]).write_text(json.dumps(measure(work["case"], row, settings).to_json()))
+    settings, case = Settings(**work["settings"]), CASES[work["case"]]
+    rows = case.rows()
+    if case.backend == "cpu":
+        warm_up()
+    with open(work["outcomes"], "a", encoding="utf-8") as file:
+        for number in work["rows"]:
+            outcome = measure(case.name, rows[number], settings)
+            file.write(json.dumps(outcome.to_json()) + "\n")
+            file.flush()
+            if outcome.error:
+                sys.exit(AGAIN)
+            settle()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from . import device
 from .peers import PEERS
 
 __all__ = ["cores", "describe"]
@@ -18,13 +19,15 @@ OWN = ("numpy", "scipy", "numba", "llvmlite", "networkx")
 VECTORS = ("avx512f", "avx2", "avx", "asimd")  # the widest first, as /proc/cpuinfo calls them
 
 
-def describe(threads: int) -> dict[str, Any]:
+def describe(threads: int, gpu: bool = False) -> dict[str, Any]:
     """The processor, its caches, the memory, the system, the versions of all libraries that are compared, and the day.
 
     Parameters
     ----------
     threads : int
         How many each side was given.
+    gpu : bool
+        Whether a GPU is measured, which is then described as well.
 
     Returns
     -------
@@ -45,7 +48,7 @@ def describe(threads: int) -> dict[str, Any]:
             libraries[name] = version(name)
         except PackageNotFoundError:
             continue
-    return {
+    whole = {
         "cpu": _cpu(),
         "vectors": next((v for v in VECTORS if v in (_cpuinfo("flags") or _cpuinfo("Features") or "").split()), None),
         "cores": cores(),
@@ -57,6 +60,7 @@ def describe(threads: int) -> dict[str, Any]:
         "libraries": libraries,
         "date": datetime.date.today().isoformat(),
     }
+    return device.describe() | whole if gpu else whole
 
 
 def cores() -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["crossover", "draw", "networks"]
+__all__ = ["crossover", "draw", "drawable", "networks"]
 
 OURS, DENSE = "neurograph", "PyTorch, dense"
 MARKERS = "osD^vP*X"
@@ -23,8 +23,8 @@ COLOURS = (*CYCLE, INK)  # one for each tool of the widest comparison
 Points = dict[str, list[tuple[float, float]]]
 
 
-def networks(outcomes: Sequence[Outcome]) -> dict[str, Points]:
-    """Points (density, milliseconds) of every tool, network by network; ours from the rows against dense PyTorch.
+def networks(outcomes: Sequence[Outcome], dense: str = DENSE) -> dict[str, Points]:
+    """Points (density, milliseconds) of every tool, network by network; ours from the rows against dense layers.
 
     Examples
     --------
@@ -37,9 +37,9 @@ def networks(outcomes: Sequence[Outcome]) -> dict[str, Points]:
         if outcome.curve is None or "peer_ms" not in outcome.figures:
             continue
         name, density = outcome.curve
-        points = found.setdefault(name, {OURS: [], DENSE: []})
+        points = found.setdefault(name, {OURS: [], dense: []})
         points.setdefault(outcome.against, []).append((density, outcome.figures["peer_ms"]))
-        if outcome.against == DENSE:
+        if outcome.against == dense:
             points[OURS].append((density, outcome.figures["ours_ms"]))
     return {
         name: {tool: sorted(values) for tool, values in points.items()}
@@ -68,6 +68,11 @@ def crossover(ours: Sequence[tuple[float, float]], dense: Sequence[tuple[float, 
     return None
 
 
+def drawable(outcomes: Sequence[Outcome]) -> dict[str, Points]:
+    """The networks that were measured at two densities or more."""
+    return {name: points for name, points in networks(outcomes).items() if len(points[OURS]) > 1}
+
+
 def draw(outcomes: Sequence[Outcome], path: str | os.PathLike | None = None) -> Figure:
     """Draw one panel a network, both axes logarithmic.
 
@@ -88,7 +93,7 @@ def draw(outcomes: Sequence[Outcome], path: str | os.PathLike | None = None) -> 
     """
     from matplotlib.figure import Figure
 
-    panels = {name: points for name, points in networks(outcomes).items() if len(points[OURS]) > 1}
+    panels = drawable(outcomes)
     if not panels:
         raise InvalidValueError(
             "no network was measured at two densities, so there is no curve; run the case `training`"

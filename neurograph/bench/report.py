@@ -7,7 +7,7 @@ from typing import Any
 
 from .rows import Bound, Outcome
 
-__all__ = ["COLUMNS", "COUNTS", "counts", "header", "line", "machine_line", "number", "tables"]
+__all__ = ["COLUMNS", "COUNTS", "counts", "device_line", "header", "line", "machine_line", "number", "tables"]
 
 COLUMNS = (
     "what",
@@ -22,7 +22,8 @@ COLUMNS = (
 COUNTS = ("what", "measured", "target", "met?", "peak memory MiB")
 # Figures that have columns, or are only there for others.
 STANDARD = {"ours_ms", "peer_ms", "ratio", "ratio_range", "ours_peak_mib", "peer_peak_mib", "peak_gib", "epoch_s"}
-UNITS = {"s": "s", "ms": "ms", "gib": "GiB", "mib": "MiB"}
+STANDARD |= {"ours_least_ms", "peer_least_ms", "ours_tool", "ours_way", "peer_way", "points"}
+UNITS = {"s": "s", "ms": "ms", "us": "µs", "gib": "GiB", "mib": "MiB", "tflops": "TFLOP/s", "tbs": "TB/s"}
 
 
 def header() -> str:
@@ -47,8 +48,8 @@ def line(outcome: Outcome) -> str:
     """
     figures = outcome.figures
     cells = [
-        outcome.what + (f": {_extras(figures)}" if _counts_only(outcome) and figures else ""),
-        outcome.against or "–",
+        outcome.what + (f": {_extras(figures)}" if _counts_only(outcome) and figures else _way(figures, "ours")),
+        (outcome.against or "–") + _way(figures, "peer"),
         number(figures.get("ours_ms")),
         number(figures.get("peer_ms")),
         number(figures.get("ratio"), digits=2),
@@ -72,7 +73,10 @@ def tables(outcomes: Sequence[Outcome]) -> str:
     compared = [outcome for outcome in outcomes if not _counts_only(outcome)]
     parts = []
     if compared:
-        parts.append("\n".join([header(), *map(line, compared)]))
+        lines = [header(), *map(line, compared)]
+        if not any("ours_peak_mib" in outcome.figures for outcome in compared):
+            lines = [_without_last(text) for whole in lines for text in whole.splitlines()]  # nobody measured memory
+        parts.append("\n".join(lines))
     if counted:
         parts.append("\n".join([_row(COUNTS), _rule(COUNTS), *map(counts, counted)]))
     return "\n\n".join(parts)
@@ -100,6 +104,7 @@ def machine_line(machine: dict[str, Any]) -> str:
     """
     caches = ", ".join(f"{name} {size}" for name, size in (machine.get("caches") or {}).items())
     parts = [
+        device_line(machine),
         machine.get("cpu"),
         machine.get("vectors"),
         _plural(machine["cores"], "core") if machine.get("cores") else None,
@@ -111,6 +116,28 @@ def machine_line(machine: dict[str, Any]) -> str:
     versions = [f"python {machine['python']}"] if machine.get("python") else []
     versions += [f"{name} {version}" for name, version in (machine.get("libraries") or {}).items()]
     return "; ".join([", ".join(p for p in parts if p), ", ".join(versions), str(machine.get("date"))])
+
+
+def device_line(machine: dict[str, Any]) -> str | None:
+    """The GPU in a few words; None where none was measured.
+
+    Examples
+    --------
+    >>> device_line({"gpu": "abacus X", "gpu_memory_gib": 1.5, "cuda_runtime": "13.0", "driver": None})
+    'abacus X (1.5 GiB; CUDA 13.0)'
+    """
+    if not machine.get("gpu"):
+        return None
+    facts = (
+        ("", "gpu_memory_gib", " GiB"),
+        ("", "multiprocessors", " multiprocessors"),
+        ("L2 ", "l2_mib", " MiB"),
+        ("driver ", "driver", ""),
+        ("CUDA ", "cuda_runtime", ""),
+        ("CuPy ", "cupy", ""),
+    )
+    known = [f"{before}{machine[name]}{after}" for before, name, after in facts if machine.get(name)]
+    return f"{machine['gpu']} ({'; '.join(known)})"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -141,6 +168,17 @@ def _row(cells: Sequence[str]) -> str:
 
 def _rule(cells: Sequence[str]) -> str:
     return f"|{'---|' * len(cells)}"
+
+
+def _without_last(text: str) -> str:
+    """A row of a table without its last cell."""
+    return text.rstrip("|").rsplit("|", 1)[0] + "|"
+
+
+def _way(figures: dict[str, Any], side: str) -> str:
+    """Which of several ways a side took, where it had the choice."""
+    way = figures.get(f"{side}_way")
+    return f" ({way})" if way else ""
 
 
 def _counts_only(outcome: Outcome) -> bool:

@@ -27,6 +27,8 @@ class Settings:
         Fewer and shorter blocks: a look, no result.
     data : str or None
         Folder of data sets that are not part of the package.
+    backend : str
+        What runs our side of the cases that are the GPU's; the others name their own.
 
     Examples
     --------
@@ -37,6 +39,7 @@ class Settings:
     threads: int = 2
     quick: bool = False
     data: str | None = None
+    backend: str = "auto"
 
 
 @dataclass(frozen=True)

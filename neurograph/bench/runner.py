@@ -1,4 +1,4 @@
-"""Run cases, row after row, each in a process of its own."""
+"""Run cases in processes of their own: on the CPU a row each, for memory is the process's; on a GPU a case each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from . import peers
 from .cases import CASES, Case
 from .rows import Outcome, Row, Settings
 
-__all__ = ["Results", "measure_apart", "measured"]
+__all__ = ["Results", "measure_apart", "measure_together", "measured"]
 
 # Each library reads another name.
 THREADS = (
@@ -29,6 +30,8 @@ THREADS = (
     "FLYDNET_THREADS",
 )
 FORMAT = 1
+AGAIN = 75  # as in `child`, which no other module imports
+ROW_LIMIT = 150.0  # seconds for one row of a GPU's case: a kernel that hangs must not take the others with it
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Results:
         >>> old.updated(new) == new
         True
         """
-        for what in ("cpu", "threads", "libraries"):
+        for what in ("cpu", "threads", "libraries", "gpu", "driver", "cuda_runtime", "cupy"):
             mine, other = self.machine.get(what), newer.machine.get(what)
             if mine != other:
                 raise InvalidValueError(f"{what} is {other} now and was {mine}; write to another file")
@@ -116,7 +119,10 @@ class Results:
 
 
 def measured(
-    cases: Iterable[Case], settings: Settings, say: Callable[[str], object] = lambda text: None
+    cases: Iterable[Case],
+    settings: Settings,
+    say: Callable[[str], object] = lambda text: None,
+    limit: float | None = None,
 ) -> Iterator[Outcome]:
     """Measure all rows of some cases, one after the other.
 
@@ -126,17 +132,30 @@ def measured(
     settings : Settings
     say : callable
         Told what begins.
+    limit : float, optional
+        Seconds for all of them: what has not begun by then is skipped, and what has not ended is stopped.
 
     Yields
     ------
     Outcome
         As soon as it is there.
     """
+    end = None if limit is None else time.monotonic() + limit
     for case in cases:
-        for number, row in enumerate(case.rows()):
+        rows = list(enumerate(case.rows()))
+        if case.backend != "cpu":
+            say(f"{case.name}: {len(rows)} rows")
+            yield from measure_together(case, rows, settings, end)
+            continue
+        for number, row in rows:
             say(f"{case.name}: {row.what}, against {row.against or 'nothing'}")
-            why = peers.missing(row.needs)
+            why = peers.missing(row.needs) or late(end)
             yield Outcome.of(case.name, row, skipped=why) if why else measure_apart(case, number, row, settings)
+
+
+def late(end: float | None) -> str | None:
+    """Why a row is not begun, where the time for all of them is over."""
+    return None if end is None or time.monotonic() < end else "the time limit of the whole run was over"
 
 
 def measure_apart(case: Case, number: int, row: Row, settings: Settings) -> Outcome:
@@ -155,25 +174,104 @@ def measure_apart(case: Case, number: int, row: Row, settings: Settings) -> Outc
     -------
     Outcome
     """
+    with tempfile.TemporaryDirectory() as folder:
+        command, outcomes = _job(case, [number], settings, Path(folder))
+        done = subprocess.run(command, env=_environment(settings), capture_output=True, text=True)
+        for outcome in _written(outcomes):
+            return outcome
+    return Outcome.of(case.name, row, error=_last_words(done.returncode, done.stderr))
+
+
+def measure_together(
+    case: Case, rows: Sequence[tuple[int, Row]], settings: Settings, end: float | None = None
+) -> Iterator[Outcome]:
+    """Measure rows one after the other in one process, and go on in a new one where it dies or hangs.
+
+    A process that has used a GPU takes seconds to start, and after a fault in a kernel it can only end.
+
+    Parameters
+    ----------
+    case : Case
+    rows : sequence of (int, Row)
+        With their numbers in the case.
+    settings : Settings
+    end : float, optional
+        By `time.monotonic`, when no row begins any more.
+
+    Yields
+    ------
+    Outcome
+    """
+    left = []
+    for number, row in rows:
+        why = peers.missing(row.needs)
+        if why:
+            yield Outcome.of(case.name, row, skipped=why)
+        else:
+            left.append((number, row))
+    while left:
+        if late(end):
+            for _, row in left:
+                yield Outcome.of(case.name, row, skipped=late(end))
+            return
+        done = 0
+        with tempfile.TemporaryDirectory() as folder:
+            command, outcomes = _job(case, [number for number, _ in left], settings, Path(folder))
+            with open(Path(folder, "words"), "w+b") as words:
+                process = subprocess.Popen(command, env=_environment(settings), stdout=subprocess.DEVNULL, stderr=words)
+                why = None
+                begun = time.monotonic()
+                try:
+                    while True:
+                        ended = process.poll() is not None
+                        for outcome in _written(outcomes)[done:]:
+                            done, begun = done + 1, time.monotonic()
+                            yield outcome
+                        if ended or done == len(left):
+                            break
+                        now = time.monotonic()
+                        if now - begun > ROW_LIMIT or (end is not None and now > end):
+                            why = f"stopped after {now - begun:.0f} s"
+                            break
+                        time.sleep(0.02)
+                finally:
+                    if why or done < len(left):
+                        process.kill()
+                    process.wait()
+                words.seek(0)
+                if done < len(left) and (why or process.returncode != AGAIN or not done):
+                    why = why or _last_words(process.returncode, words.read().decode(errors="replace"))
+                    yield Outcome.of(case.name, left[done][1], error=why)
+                    done += 1
+        left = left[done:]
+
+
+def _job(case: Case, rows: Sequence[int], settings: Settings, folder: Path) -> tuple[list[str], Path]:
+    """The command that measures rows elsewhere, and the file that it writes them to."""
     assert CASES[case.name] == case
+    job, outcomes = folder / "job.json", folder / "outcomes"
+    work = {"case": case.name, "rows": list(rows), "settings": asdict(settings), "outcomes": str(outcomes)}
+    job.write_text(json.dumps(work))
+    return [sys.executable, "-m", "neurograph.bench.child", str(job)], outcomes
+
+
+def _environment(settings: Settings) -> dict[str, str]:
     package = str(Path(__file__).parents[2])
     environment = {**os.environ, **dict.fromkeys(THREADS, str(settings.threads))}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    with tempfile.TemporaryDirectory() as folder:
-        job, outcome = Path(folder, "job.json"), Path(folder, "outcome.json")
-        work = {"case": case.name, "row": number, "settings": asdict(settings), "outcome": str(outcome)}
-        job.write_text(json.dumps(work))
-        command = [sys.executable, "-m", "neurograph.bench.child", str(job)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if outcome.exists():
-            return Outcome.from_json(json.loads(outcome.read_text()))
-    return Outcome.of(case.name, row, error=_last_words(done))
+    return environment
 
 
-def _last_words(done: subprocess.CompletedProcess) -> str:
-    if done.returncode < 0:
-        return f"the process was ended by signal {-done.returncode}" + (
-            ", most likely for memory" * (done.returncode == -9)
-        )
-    lines = done.stderr.strip().splitlines()
-    return lines[-1] if lines else f"the process ended with status {done.returncode}"
+def _written(outcomes: Path) -> list[Outcome]:
+    """What is whole in the file so far."""
+    if not outcomes.exists():
+        return []
+    lines = outcomes.read_text(encoding="utf-8").split("\n")
+    return [Outcome.from_json(json.loads(line)) for line in lines[:-1]]
+
+
+def _last_words(status: int, words: str) -> str:
+    if status < 0:
+        return f"the process was ended by signal {-status}" + (", most likely for memory" * (status == -9))
+    lines = words.strip().splitlines()
+    return lines[-1] if lines else f"the process ended with status {status}"

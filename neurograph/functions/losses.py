@@ -15,14 +15,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidValueError, UnknownNameError
+from .arrays import on_device, to_host
 
 FloatArray = NDArray[Any]
 Loss = Callable[[FloatArray, ArrayLike], tuple[float, FloatArray]]
 
 
 def _as_numbers(values: ArrayLike, name: str) -> NDArray[Any]:
+    return _require_numbers(to_host(values), name)
+
+
+def _require_numbers(values: Any, name: str) -> Any:
     try:
-        array = np.asarray(values)
+        array = values if on_device(values) else np.asarray(values)
     except ValueError as error:
         raise InvalidValueError(f"{name} is not an array of numbers: {error}") from None
     if array.dtype.kind not in "fiub":
@@ -362,7 +367,7 @@ def _checked(loss: Loss) -> Loss:
         if not isinstance(result, tuple | list) or len(result) != 2:
             raise InvalidValueError(f"loss {name} has to return a pair (value, gradient), not {type(result).__name__}")
         value = _as_numbers(result[0], f"the value of loss {name}")
-        gradient = _as_numbers(result[1], f"the gradient of loss {name}")
+        gradient = _require_numbers(result[1], f"the gradient of loss {name}")
         if value.ndim != 0:
             raise InvalidValueError(f"loss {name} has to return one number as its value, not shape {value.shape}")
         if gradient.shape != outputs.shape:

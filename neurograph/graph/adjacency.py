@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from sys import byteorder
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,9 @@ class Adjacency:
         self.used = 0
         self.rebuilds = 0
         self.notes: RowNotes | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"notes": None}
 
     @property
     def nbytes(self) -> int:

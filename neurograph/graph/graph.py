@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -68,6 +68,8 @@ class Graph:
         Connections that came or went since a backend last looked.
     mirror : object, optional
         What a backend keeps of the graph on a device.
+    precision : str
+        "float32", "tf32" or "bf16": what a GPU may round numbers to before it multiplies them.
     """
 
     def __init__(self, dtype: np.dtype):
@@ -106,9 +108,13 @@ class Graph:
         self.delayed = 0
         self.journal = Journal()
         self.mirror: object = None
+        self.precision = "float32"
         self.ordered = np.zeros((2, 0), np.int64)  # ids of neurons and the places that they were given
         self._slot_of = np.zeros(0, np.int32)  # neuron id -> slot, -1 once removed
         self._unrolled: tuple[tuple[int, int], Unrolled] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"mirror": None}
 
     # -- neurons -------------------------------------------------------------------------------------------------------
 

@@ -100,9 +100,9 @@ class Sharing:
 
     def numbers(self, slots: np.ndarray) -> np.ndarray:
         """Number of the parameter of each tenant: the tenant's id where the value is its own."""
-        rows, numbers = self.rows(slots), self.tenants["id"][slots]
+        rows, numbers = self.rows(slots), self.tenants.read("id")[slots]
         tied = rows >= 0
-        numbers[tied] = self.table["id"][rows[tied]]
+        numbers[tied] = self.table.read("id")[rows[tied]]
         return numbers
 
     def read(self, column: str, slots: np.ndarray) -> np.ndarray:
@@ -132,7 +132,7 @@ class Sharing:
         tied = rows >= 0
         if tied.any():
             given = np.broadcast_to(values, len(slots))
-            _require_agreement(given[tied], rows[tied], f"set the {column} of parameter", self.table["id"])
+            _require_agreement(given[tied], rows[tied], f"set the {column} of parameter", self.table.read("id"))
             self.table.ensure_column(column, dtype)
             self.table.put(column, rows[tied], given[tied])
             if column == self.grad:
@@ -181,7 +181,8 @@ class Sharing:
             mean = np.bincount(group, weights=values[name], minlength=count) / members
             column[rows] = np.where(uneven, mean, common)  # a mean of equal numbers may differ in the last bit
         self.table["users"][rows] = members
-        self.tenants.add_column(KEY, np.int32)[slots] = rows[group] + 1
+        self.tenants.ensure_column(KEY, np.int32)
+        self.tenants.put(KEY, slots, rows[group] + 1)
         self.tenants[self.value][slots] = self.table[self.value][rows[group]]
 
     def join(self, slots: np.ndarray, others: np.ndarray) -> None:
@@ -194,7 +195,7 @@ class Sharing:
             self.tie(distinct, np.arange(len(distinct)))
         self.release(slots)
         rows = self.rows(others)
-        self.tenants[KEY][slots] = rows + 1
+        self.tenants.put(KEY, slots, rows + 1)
         np.add.at(self.table["users"], rows, 1)
         self.tenants[self.value][slots] = self.table[self.value][rows]
 
@@ -222,7 +223,7 @@ class Sharing:
         tied = rows >= 0
         if not tied.any():
             return
-        self.tenants[KEY][slots[tied]] = 0
+        self.tenants.put(KEY, slots[tied], 0)
         left = np.bincount(rows[tied], minlength=self.table.size)
         self.table["users"][:] -= left.astype(np.int32)
         self.table.release(np.flatnonzero((left > 0) & (self.table["users"] == 0)))
@@ -234,14 +235,14 @@ class Sharing:
         if len(self.table):
             from . import compiled
 
-            compiled.spread(self.tenants[KEY], self.table[self.value], self.tenants[self.value])
+            compiled.spread(self.tenants.read(KEY), self.table.read(self.value), self.tenants[self.value])
 
     def collect(self) -> None:
         """Add up the tenants' gradients, parameter by parameter, in the order of the slots."""
         if len(self.table):
             from . import compiled
 
-            compiled.collect(self.tenants[KEY], self.tenants[self.grad], self.table[self.grad])
+            compiled.collect(self.tenants.read(KEY), self.tenants.read(self.grad), self.table[self.grad])
 
     def check(self) -> None:
         """Assert that tenants and parameters agree; for tests."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Copies(Protocol):
     def fetch(self, name: str) -> None:
         """All of a column is about to be read here."""
 
-    def note(self, name: str, slots: np.ndarray | int) -> None:
+    def note(self, name: str, slots: np.ndarray | slice | int) -> None:
         """Some entries of a column are being written here, whether or not the others are the newest."""
 
 
@@ -79,6 +79,12 @@ class Table:
         for name, dtype in columns.items():
             self._columns[name] = np.zeros(0, dtype)
 
+    def __getstate__(self) -> dict[str, Any]:
+        if self.copies is not None:
+            for name in self._columns:
+                self.copies.fetch(name)
+        return self.__dict__ | {"copies": None}  # of whoever is copied, not of the copy
+
     def __getitem__(self, name: str) -> np.ndarray:
         """The used part of a column, to read and write: a view, valid until the table grows."""
         if self.copies is not None:
@@ -91,7 +97,7 @@ class Table:
             self.copies.fetch(name)
         return self._columns[name][: self.size]
 
-    def put(self, name: str, slots: np.ndarray | int, values: np.ndarray | float) -> None:
+    def put(self, name: str, slots: np.ndarray | slice | int, values: np.ndarray | float) -> None:
         """Write some entries of a column."""
         if self.copies is not None:
             self.copies.note(name, slots)
@@ -136,12 +142,12 @@ class Table:
 
     def live(self) -> np.ndarray:
         """Slots that have a tenant, ascending."""
-        return np.flatnonzero(self["id"] >= 0) if self.n_free else np.arange(self.size)
+        return np.flatnonzero(self.read("id") >= 0) if self.n_free else np.arange(self.size)
 
     def live_by_id(self) -> np.ndarray:
         """Slots that have a tenant, by ascending id."""
         live = self.live()
-        ids = self["id"][live] if self.n_free else self["id"]
+        ids = self.read("id")[live] if self.n_free else self.read("id")
         if (ids[1:] > ids[:-1]).all():
             return live
         from . import compiled
@@ -149,7 +155,7 @@ class Table:
         lowest = int(ids.min())
         span = self.next_id - lowest
         if span <= 4 * len(live):
-            return compiled.slots_by_id(self["id"], lowest, len(live), self.next_id)
+            return compiled.slots_by_id(self.read("id"), lowest, len(live), self.next_id)
         order = np.arange(len(live))
         for shift in range(0, span.bit_length(), 16):  # sixteen bits after sixteen, the lowest first
             order = order[compiled.stable_order((ids[order] - lowest) >> shift & 0xFFFF, 2**16)]
@@ -170,7 +176,7 @@ class Table:
                 slots[:reused].sort()
         self.n_free -= reused
         self.size += fresh
-        self._columns["id"][as_block(slots)] = np.arange(self.next_id, self.next_id + count)
+        self.put("id", as_block(slots), np.arange(self.next_id, self.next_id + count))
         self.next_id += count
         return slots
 
@@ -180,7 +186,7 @@ class Table:
             return self.allocate(1).item()
         self.n_free -= 1
         slot = self._free.item(self.n_free)
-        self._columns["id"][slot] = self.next_id
+        self.put("id", slot, self.next_id)
         self.next_id += 1
         return slot
 
@@ -224,8 +230,8 @@ class Table:
 
     def find(self, ids: np.ndarray) -> np.ndarray:
         """Slots of tenants by id, -1 for those that moved out; sorts the table, so only for when slots have moved."""
-        order = np.argsort(self["id"])
-        sorted_ids = self["id"][order]
+        order = np.argsort(self.read("id"))
+        sorted_ids = self.read("id")[order]
         at = np.minimum(np.searchsorted(sorted_ids, ids), max(len(order) - 1, 0))
         return np.where(sorted_ids[at] == ids, order[at], -1) if len(order) else np.full(len(ids), -1)
 

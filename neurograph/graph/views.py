@@ -450,7 +450,7 @@ class Connection:
     def slot(self) -> int:
         """Row of the connection in the tables; raises `StaleError` once the connection is removed."""
         table = self._network.graph.connections
-        if self._slot >= table.size or table["id"].item(self._slot) != self.id:
+        if self._slot >= table.size or table.read("id").item(self._slot) != self.id:
             self._slot = int(table.find(np.array([self.id]))[0])
             if self._slot < 0:
                 raise StaleError(f"connection {self.id} was removed from the network; drop this view of it")
@@ -555,7 +555,7 @@ class Connections:
     def __init__(self, network: Network, slots: np.ndarray, ids: np.ndarray | None = None, edits: int | None = None):
         self._network = network
         self._slots = np.asarray(slots, np.int64)
-        self._ids = network.graph.connections["id"][self._slots] if ids is None else ids
+        self._ids = network.graph.connections.read("id")[self._slots] if ids is None else ids
         self._edits = network.graph.edits if edits is None else edits  # at which the slots were right
 
     @property
@@ -564,7 +564,7 @@ class Connections:
         table, edits = self._network.graph.connections, self._network.graph.edits
         if len(self._slots) == 0 or self._edits == edits:
             return self._slots
-        if self._slots.max() < table.size and (table["id"][self._slots] == self._ids).all():
+        if self._slots.max() < table.size and (table.read("id")[self._slots] == self._ids).all():
             self._edits = edits
             return self._slots
         slots = table.find(self._ids)

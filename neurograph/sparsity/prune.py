@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -161,21 +161,14 @@ def choose(
         return _choose_parameters(net, connections, score, fraction, scope, count, frozen)
 
     loose = _loose(connections, frozen)
-    if isinstance(score, str) and score == "random" and scope in ("global", "local"):
-        chosen = _draw(net, connections if loose is None else connections[loose], fraction, scope, count)
-        return chosen if loose is None else loose[chosen]
-    scores = evaluate(score, connections, net.rng)
-    if loose is None:
-        return _choose_loose(net, connections, scores, fraction, scope, count, block)
-    return loose[_choose_loose(net, connections[loose], scores[loose], fraction, scope, count, block)]
 
+    def scores() -> np.ndarray:
+        each = evaluate(score, connections, net.rng)
+        return each if loose is None else each[loose]
 
-def _draw(net: Network, connections: Connections, fraction: Any, scope: str, count: int | None) -> np.ndarray:
-    """Choose at random, which takes no scores: the lowest of random numbers are any."""
-    if scope == "global":
-        return subset(len(connections), _count(len(connections), fraction, count), net.rng)
-    region, fraction = _pairs_of_homes(connections, fraction)
-    return subset_of_each(region, _counts(region, fraction, count), net.rng)
+    among = connections if loose is None else connections[loose]
+    chosen = _choose_loose(net, among, score, scores, fraction, scope, count, block)
+    return chosen if loose is None else loose[chosen]
 
 
 def candidates(net: Network, score: Any) -> Connections:
@@ -186,25 +179,44 @@ def candidates(net: Network, score: Any) -> Connections:
 def _choose_loose(
     net: Network,
     connections: Connections,
-    scores: np.ndarray,
+    score: Any,
+    scores: Callable[[], np.ndarray],
     fraction: Any,
     scope: str,
     count: int | None,
     block: int,
 ) -> np.ndarray:
-    if scope == "global":
-        return lowest(scores, connections.id, _count(len(scores), fraction, count))
     if scope == "block":
         square = squares(net, connections, block)
-        sums = np.bincount(square, weights=scores)
+        sums = np.bincount(square, weights=scores())
         removed = np.zeros(len(sums), bool)
         removed[lowest(sums, np.arange(len(sums)), _count(len(sums), fraction, count))] = True
         return np.flatnonzero(removed[square])
+    region, counts = _regions(connections, fraction, scope, count)
+    if isinstance(score, str):
+        if score == "random" and scope != "neuron":  # takes no scores: the lowest of random numbers are any
+            if region is None:
+                return subset(len(connections), int(counts[0]), net.rng)
+            return subset_of_each(region, counts, net.rng)
+        chosen = net.lowest(connections, score, counts, region)
+        if chosen is not None:
+            return chosen
+    if region is None:
+        return lowest(scores(), connections.id, int(counts[0]))
+    return lowest_in_regions(scores(), connections.id, region, counts)
+
+
+def _regions(
+    connections: Connections, fraction: Any, scope: str, count: int | None
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """The region of each connection, None where all are in one, and how many go in each."""
+    if scope == "global":
+        return None, np.array([_count(len(connections), fraction, count)])
     if scope == "neuron":
         _, region = np.unique(connections.target, return_inverse=True)
     else:
         region, fraction = _pairs_of_homes(connections, fraction)
-    return _lowest_by(region, scores, connections.id, fraction, count)
+    return region, _counts(region, fraction, count)
 
 
 def _pairs_of_homes(connections: Connections, fraction: Any) -> tuple[np.ndarray, Any]:

@@ -307,9 +307,9 @@ class SizedNetworks:
         """Type of all numbers."""
         return self.reference.dtype
 
-    def parameters(self) -> list:
+    def parameters(self, native: bool = False) -> list:
         """The blocks that an optimizer updates: those of the reference."""
-        return self.reference.parameters()
+        return self.reference.parameters(native)
 
     def check_inputs(self, images: Any) -> np.ndarray:
         """Images as an object array of arrays of shape (channels, height, width), each checked.

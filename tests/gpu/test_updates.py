@@ -7,11 +7,12 @@ from neurograph.backends import updates as truth
 from neurograph.backends.gpu import updates
 
 RULES = [
-    *[("sgd", dict(lr=0.1, momentum=m, nesterov=n, weight_decay=0.05)) for m, n in [(0.0, False), (0.9, False), (0.9, True)]],
+    ("sgd", dict(lr=0.1, momentum=0.0, nesterov=False, weight_decay=0.05)),
+    *[("sgd", dict(lr=0.1, momentum=0.9, nesterov=ahead, weight_decay=0.05)) for ahead in (False, True)],
     ("adam", dict(lr=0.02, beta1=0.8, beta2=0.95, eps=1e-4, weight_decay=0.05, decoupled=False)),
     ("adam", dict(lr=0.02, beta1=0.8, beta2=0.95, eps=1e-4, weight_decay=0.05, decoupled=True)),
     *[("rmsprop", dict(lr=0.01, alpha=0.9, eps=1e-5, momentum=m, weight_decay=0.05)) for m in (0.0, 0.8)],
-]  # fmt: skip
+]
 CASES = [(np.float32, *rule) for rule in RULES] + [(np.float64, *RULES[3])]
 N_STATES = {"sgd": 1, "adam": 2, "rmsprop": 2}
 
@@ -110,3 +111,24 @@ def test_nothing_to_update(cupy):
     """An empty block of parameters is none."""
     nothing = cupy.zeros(0, np.float32)
     updates.sgd(nothing, nothing, None, 0.5, 0.0, False, 0.0)
+
+
+def test_recorded_step_with_new_scalars(cupy, rng):
+    """A CUDA graph repeats the launch; learning rate and bias correction are those that lie in the array by then."""
+    dtype, options = np.float32, RULES[4][1]
+    here = [rng.standard_normal(50).astype(dtype), rng.standard_normal(50).astype(dtype), *np.zeros((2, 50), dtype)]
+    there = upload(cupy, here, 0)
+    scalars = cupy.zeros(9, dtype)
+    updates.adam_from(*upload(cupy, here, 0), scalars)  # compiled before it is recorded
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        updates.adam_from(*there, scalars)
+        graph = stream.end_capture()
+        for arguments in steps("adam", options, 3):
+            scalars.set(updates.adam_scalars(**arguments).astype(dtype), stream=stream)
+            graph.launch(stream)
+            truth.adam(*here, **arguments)
+        stream.synchronize()
+    for wanted, got in zip(here, there, strict=True):
+        np.testing.assert_allclose(got.get(), wanted, rtol=2e-5, atol=1e-6)

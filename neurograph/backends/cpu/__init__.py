@@ -12,7 +12,7 @@ import numpy as np
 
 from ...locks import ALONE
 from ...plan import MEAN, Plan
-from ..host import collect, column, spread
+from ..host import SCORES, accept, available, collect, column, lowest, spread
 from ..state import State
 from . import blas, blocked, kernels, long_rows, sparse, threads
 from .blocks import Blocks, blocks_of
@@ -25,14 +25,18 @@ from .updates import adam, rmsprop, sgd
 
 __all__ = [
     "LOSSES",
+    "SCORES",
     "Pass",
+    "accept",
     "adam",
     "all_finite",
+    "available",
     "backward",
     "collect",
     "column",
     "footprint",
     "forward",
+    "lowest",
     "predict_packed",
     "rmsprop",
     "sgd",
@@ -136,6 +140,11 @@ class Pass:
         """(batch, steps, n_outputs)."""
         filled, self.filled = self.filled, None  # given away once: who has it may change it
         return self.activations(self._plan.outputs) if filled is None else filled
+
+    @property
+    def device_outputs(self) -> np.ndarray:
+        """The outputs where this backend has them."""
+        return self.outputs
 
     def activations(self, slots: np.ndarray, first: int = 0) -> np.ndarray:
         """(batch, steps - first, len(slots)); a negative ``first`` begins in the state."""

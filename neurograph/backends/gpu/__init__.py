@@ -1,7 +1,7 @@
 """The CUDA backend: plan, parameters and optimizer state live on the device, which runs kernels of our own.
 
 What the host edits is patched in before the next pass, what the device writes comes back when somebody reads it; see
-`mirror`. Everything here imports CuPy; `device` alone does not, and says whether a GPU can be used.
+`mirror`. Everything here imports CuPy; `backends.device`, which says whether a GPU can be used, does not.
 """
 
 from __future__ import annotations
@@ -10,23 +10,30 @@ from typing import Any
 
 from ...graph.sharing import KEY, Sharing
 from ...graph.tables import Table
+from ..device import accept, available
 from . import sharing as shared
 from .finite import all_finite
 from .losses import LOSSES
 from .mirror import columns_of
 from .rows import Pass, backward, footprint, forward, prepare, stream
+from .select import SCORES
+from .select import lowest_slots as lowest
 from .updates import adam, rmsprop, sgd
 
 __all__ = [
     "LOSSES",
+    "SCORES",
     "Pass",
+    "accept",
     "adam",
     "all_finite",
+    "available",
     "backward",
     "collect",
     "column",
     "footprint",
     "forward",
+    "lowest",
     "predict_packed",
     "prepare",
     "rmsprop",

@@ -73,11 +73,13 @@ class Columns:
         if column is not None:
             self._bring(name, column)
 
-    def note(self, name: str, slots: np.ndarray | int) -> None:
+    def note(self, name: str, slots: np.ndarray | slice | int) -> None:
         """Some entries of a column are being written on the host."""
         column = self._columns.get(name)
         if column is not None and column.newest != HOST:
-            column.notes.append(np.atleast_1d(slots) if isinstance(slots, int) else slots)
+            if isinstance(slots, slice):
+                slots = np.arange(slots.start, slots.stop)
+            column.notes.append(np.atleast_1d(slots))
 
     def _bring(self, name: str, column: _Column) -> None:
         if column.newest == DEVICE:

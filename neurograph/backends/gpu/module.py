@@ -10,8 +10,10 @@ from typing import Any
 import cupy
 import numpy as np
 
+from ..device import header_options
+
 SOURCES = Path(__file__).parent / "sources"
-OPTIONS = ("-std=c++17", f"-I{SOURCES}")
+OPTIONS = ("-std=c++17", f"-I{SOURCES}", *header_options())
 TYPES = {"float32": "float", "float64": "double", "uint16": "__nv_bfloat16"}
 FAMILIES: list[Family] = []
 

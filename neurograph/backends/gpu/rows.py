@@ -41,11 +41,14 @@ NOT_CUT = 2**31 - 1
 LAST_GRID = 65535  # blocks along y and z
 
 
+Launch = tuple[tuple[int, ...], tuple[Any, ...]]  # the grid, and the first arguments
+
+
 class Work(NamedTuple):
-    """Neurons that run together: ``first`` to ``first + count`` of an order, and the chunks of their long rows."""
+    """Neurons that run together: ``first`` to ``first + size`` of an order, and the chunks of their long rows."""
 
     first: int
-    count: int
+    size: int
     longest: int = NOT_CUT
     first_chunk: int = 0
     chunks: int = 0
@@ -68,10 +71,13 @@ class Order:
         self.slots = cupy.asarray(np.ascontiguousarray(slots, np.int32))
         self._edits = -1
         self.partials = 0  # rows for the sums of chunks that one generation needs
-        self.works: list[Work] = []
+        ends = bounds.tolist()
+        self._whole = [Work(a, b - a) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        self.works = self._whole
         self.chunk_row = self.chunk_begin = self.first_chunk = self.slots
         self._chunk_position = np.zeros(0, np.int64)
         self._limits = LONG, CHUNK
+        self._launches: dict[Any, Any] = {}
 
     @property
     def nbytes(self) -> int:
@@ -83,12 +89,13 @@ class Order:
         """Look which rows are long now."""
         if self._edits == edits and self._limits == (LONG, CHUNK):
             return
-        self._edits, self._limits, self.partials = edits, (LONG, CHUNK), 0
-        ends = self.bounds.tolist()
-        lengths = length[self.host] if len(self.host) else self.host
-        self.works = [Work(a, b - a) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-        if lengths.max(initial=0) <= LONG:
+        self._edits, self._limits = edits, (LONG, CHUNK)
+        if length.max(initial=0) <= LONG:
+            if self.partials:
+                self.works, self.partials, self._launches = self._whole, 0, {}
             return
+        self.works, self.partials, self._launches = self._whole.copy(), 0, {}
+        lengths = length[self.host]
         rows: list[np.ndarray] = []
         positions: list[np.ndarray] = []
         begins: list[np.ndarray] = []
@@ -118,11 +125,30 @@ class Order:
     def leading(self, work: Work, count: int) -> Work:
         """The first ``count`` neurons of a generation alone."""
         of_work = self._chunk_position[work.first_chunk : work.first_chunk + work.chunks]
-        return work._replace(count=count, chunks=int(np.searchsorted(of_work, work.first + count)))
+        return work._replace(size=count, chunks=int(np.searchsorted(of_work, work.first + count)))
 
     def generation(self, g: int) -> np.ndarray:
         """Slots of a generation."""
         return self.host[self.bounds[g] : self.bounds[g + 1]]
+
+    def launches(self, rows_a_block: int, parts: list[Part | None], *others: int) -> list[list[Launch]]:
+        """For each generation those of the chunks of long rows and of the rows, without ``parts`` that run staged."""
+        key = rows_a_block, tuple(part and part.long for part in parts), *others
+        if key not in self._launches:
+            if len(self._launches) > 8:  # batches of many sizes
+                self._launches = {}
+            tables = np.int32(CHUNK), self.chunk_row, self.chunk_begin, self.first_chunk
+            found: list[list[Launch]] = []
+            for whole, part in zip(self.works, parts, strict=True):
+                work = whole if part is None else self.leading(whole, part.long)
+                found.append([])
+                for first, size, cut in ((work.first_chunk, work.chunks, 1), (work.first, work.size, 0)):
+                    if size:
+                        grid = -(-size // rows_a_block), *others
+                        which = np.int32(first), np.int32(size), np.int32(cut), np.int32(work.longest)
+                        found[-1].append((grid, (self.slots, *which, *tables)))
+            self._launches[key] = found
+        return self._launches[key]
 
 
 class Layout:
@@ -412,9 +438,8 @@ def _forward(plan: Plan, run: Pass, keep: bool) -> None:
     parts = [staging.forward(mirror, g, targets.generation(g), run.ld, dtype) for g in range(len(targets.works))]
     staged_weights = [part and part.buckets.weights(weight) for part in parts]
     columns = bias, parameter, activation, aggregation, rows.length
-    launches = list(_launches(targets, WARPS, parts, (min(pieces, LAST_GRID),)))
+    launches = targets.launches(WARPS, parts, min(pieces, LAST_GRID))
     kernel, special = FORWARD(dtype, lanes), AGGREGATE_SPECIAL(dtype) if plan.n_special else None
-    layout.special_targets.cut(graph.incoming.length, graph.edits)
     for t in range(run.steps):
         base = np.int64((run.history + t) * run._n)
         of_step = (*common, base, *shape)
@@ -425,32 +450,16 @@ def _forward(plan: Plan, run: Pass, keep: bool) -> None:
                 own = slice(int(base), int(base) + run._n)
                 own_z = z[own] if keep_z else None
                 staged.forward(part.buckets, staged_weights[g], acts[own], run._batch, own_z, columns)
-            if special is not None and (work := layout.special_targets.works[g]).count:
+            if special is not None and (work := layout.special_targets.works[g]).size:
                 special(
-                    _blocks(work.count * run.ld),
+                    _blocks(work.size * run.ld),
                     (256,),
                     (
-                        layout.special_targets.slots, np.int32(work.first), np.int32(work.count), layout.special,
+                        layout.special_targets.slots, np.int32(work.first), np.int32(work.size), layout.special,
                         np.int32(plan.n_special), rows.start, rows.length, ends, rows.slot, weight, *functions,
                         run.buffer("kept"), np.int32(t), base, *shape,
                     ),
                 )  # fmt: skip
-
-
-def _launches(order: Order, rows_a_block: int, parts: list[Part | None], others: tuple[int, ...] = ()) -> Any:
-    """For each generation the grids, and the first arguments, of the chunks of long rows and of the rows.
-
-    Without the rows of ``parts`` that run staged.
-    """
-    tables = np.int32(CHUNK), order.chunk_row, order.chunk_begin, order.first_chunk
-    for whole, part in zip(order.works, parts, strict=True):
-        work = whole if part is None else order.leading(whole, part.long)
-        of_generation = []
-        for first, count, cut in ((work.first_chunk, work.chunks, 1), (work.first, work.count, 0)):
-            if count:
-                which = order.slots, np.int32(first), np.int32(count), np.int32(cut), np.int32(work.longest), *tables
-                of_generation.append(((-(-count // rows_a_block), *others), which))
-        yield of_generation
 
 
 def backward(
@@ -519,10 +528,7 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
     slots = [layout.inputs.generation(0), *(layout.sources.generation(g) for g in numbers[1:])]
     parts = [staging.backward(mirror, g, s, run.ld, dtype) for g, s in zip(numbers, slots, strict=True)]
     staged_weights = [part and part.buckets.weights(weight) for part in parts]
-    launches = [
-        *_launches(layout.inputs, rows_a_block, parts[:1]),
-        *_launches(layout.sources, rows_a_block, parts[1:]),
-    ]
+    launches = layout.inputs.launches(rows_a_block, parts[:1]) + layout.sources.launches(rows_a_block, parts[1:])
     spread, n, n_outputs = SPREAD_SPECIAL(dtype) if plan.n_special else None, run._n, len(plan.outputs)
     orders = [(layout.inputs, 0), *((layout.sources, g) for g in range(len(layout.sources.works)))]
     adjacency = rows.start, rows.length, ends, rows.slot, weight, grad
@@ -549,12 +555,12 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
             if spread is not None:
                 order, number = orders[g]
                 work = order.works[number]
-                if work.count:
+                if work.size:
                     spread(
-                        (-(-work.count // WARPS),),
+                        (-(-work.size // WARPS),),
                         (THREADS,),
                         (
-                            order.slots, np.int32(work.first), np.int32(work.count), np.int32(constant), layout.special,
+                            order.slots, np.int32(work.first), np.int32(work.size), np.int32(constant), layout.special,
                             np.int32(plan.n_special), *adjacency, aggregation, acts, run.buffer("kept"), special,
                             by_special, np.int32(t), np.int32(run.steps), before, np.int32(n), *shape,
                         ),
@@ -582,7 +588,7 @@ def _backward_staged(
     if constant:
         return
     neurons = mirror.neurons
-    columns = *(neurons.read(name) for name in ("activation", "activation_parameter", "aggregation")),
+    columns = (*(neurons.read(name) for name in ("activation", "activation_parameter", "aggregation")),)
     columns += (mirror.incoming.length,)
     outputs = len(plan.outputs)
     by_output = run.buffer("by_output")[t * outputs : (t + 1) * outputs]

@@ -4,10 +4,11 @@ The same choice as `neurograph.sparsity.select` makes, by a radix select: the di
 found from the highest down, each from a histogram of those that agree so far, and then those of the last id among equal
 scores. That reads the scores once for each of their bytes; a sort would also move them.
 
-`candidates` makes the entries out of a table's columns, and leaves out free slots and frozen connections:
+`lowest_slots` is what pruning and rewiring come to, by `Network.lowest`. What stays on the device begins with
+`candidates`, which makes the entries out of a table's columns, and leaves out free slots and frozen connections:
 
->>> entries = candidates("magnitude", mirror.connections, mirror.connections.read("id"))   # doctest: +SKIP
->>> slots = lowest(entries, round(0.2 * n_connections))                                    # doctest: +SKIP
+>>> entries = candidates("magnitude", graph.connections)       # doctest: +SKIP
+>>> slots = lowest(entries, round(0.2 * n_connections))        # doctest: +SKIP
 
 `lowest` is scope "global", `lowest_in_regions` "local" with the regions of `Connections.regions`, and `lowest_in_rows`
 "neuron", whose regions are the rows that the device has anyway.
@@ -20,8 +21,9 @@ from typing import Any, NamedTuple
 import cupy
 import numpy as np
 
+from ...graph.tables import Table
 from .launch import THREADS, blocks_for, unread
-from .mirror import Columns, Rows
+from .mirror import Rows, columns_of
 from .module import Family
 from .sharing import tenants_of
 
@@ -34,6 +36,7 @@ SELECT_ROWS = Family("select.cu", "select_rows", REALS)
 DIGITS = 256  # as in select.cu
 CHUNK = 16 * DIGITS
 MANY_REGIONS = 1024  # more than these are sorted first, and get a block each: a histogram each would be large
+SCORES = ("magnitude", "gradient", "saliency")
 COLUMNS = {"magnitude": ("weight",), "gradient": ("grad",), "saliency": ("weight", "grad")}
 
 
@@ -65,30 +68,60 @@ def entries(scores: Any, ids: Any | None = None, ids_below: int = 2**56, largest
     return _entries(0, scores, scores, ids, None, ids_below, largest)
 
 
-def candidates(
-    score: str,
-    connections: Columns,
-    ids: Any,
-    frozen: Any | None = None,
-    ids_below: int = 2**56,
-    largest: bool = False,
-) -> Entries:
-    """Connections by a score out of their columns, one entry a slot.
+def candidates(score: str, table: Table, frozen: Any | None = None, largest: bool = False) -> Entries:
+    """The tenants of a table, connections, by a score out of their columns: one entry a slot.
 
     Parameters
     ----------
     score : str
         "magnitude", "gradient" or "saliency", or the name of a column, of which the absolute value counts: a momentum.
-    connections : Columns
-    ids : cupy array of int64
-        Column ``id``: -1 where nobody lives.
+    table : Table
     frozen : cupy array of bool, optional
-        Connections that stay out.
-    ids_below, largest
+        Those that stay out.
+    largest : bool
         As for `entries`.
     """
-    columns = [connections.read(name) for name in COLUMNS.get(score, (score,))]
-    return _entries(len(columns), columns[0], columns[-1], ids, frozen, ids_below, largest)
+    columns, size = columns_of(table), table.size  # behind the size there is room without a meaning
+    scored = [columns.read(name)[:size] for name in COLUMNS.get(score, (score,))]
+    return _entries(len(scored), scored[0], scored[-1], columns.read("id")[:size], frozen, table.next_id, largest)
+
+
+def lowest_slots(table: Table, score: str, slots: Any, counts: Any, regions: Any = None) -> np.ndarray | None:
+    """The slots that score lowest, where the host asks; None where a score is no number.
+
+    Parameters
+    ----------
+    table : Table
+        Connections.
+    score : str
+        One of `SCORES`.
+    slots : array of int
+        Those to choose from, all different.
+    counts : array of int, shape (n_regions,)
+        How many to choose in each region; all of it where it has fewer.
+    regions : array of int, optional
+        Region of each of the slots; by default they are one.
+
+    Returns
+    -------
+    array of int64, or None
+        Slots, ascending.
+    """
+    found = candidates(score, table)
+    all_in_order = len(slots) == len(table) and bool((slots[1:] > slots[:-1]).all())
+    there = cupy.flatnonzero(found.id >= 0) if all_in_order else cupy.asarray(slots)
+    ids = cupy.full(table.size, -1, np.int64)
+    ids[there] = found.id[there]
+    nobody = ~found.key.dtype.type(0)
+    key = cupy.where(ids < 0, nobody, found.key)
+    if bool((key == nobody - 1).any()):
+        return None
+    region = unread(np.int32)
+    if regions is not None:
+        region = cupy.full(table.size, -1, np.int32)
+        region[there] = cupy.asarray(regions, np.int32)
+    number = cupy.asarray(np.minimum(counts, table.size), np.int32)
+    return cupy.asnumpy(lowest_in_regions(found._replace(key=key, id=ids), region, number))
 
 
 def _entries(how: int, first: Any, second: Any, ids: Any, frozen: Any, ids_below: int, largest: bool) -> Entries:
@@ -143,10 +176,9 @@ def _taken(entries: Entries, regions: Any, counts: Any) -> Any:
             break  # no ties, as a rule
         for shift in range(bits - 8, -1, -8):
             digit = np.int32(shift), np.int32(of_ids)
-            arguments = (key, ids, regions, n, n_regions, *digit, threshold, until, is_open, histogram)
-            COUNT_DIGITS(dtype)(grid, block, arguments)
-            arguments = (histogram, n_regions, *digit, threshold, until, left, is_open)
-            NARROW_REGIONS()((counts.size,), block, arguments)
+            counted = key, ids, regions, n, n_regions, *digit, threshold, until, is_open, histogram
+            COUNT_DIGITS(dtype)(grid, block, counted)
+            NARROW_REGIONS()((counts.size,), block, (histogram, n_regions, *digit, threshold, until, left, is_open))
     taken = cupy.empty(key.size, np.bool_)
     MARK(dtype)((blocks_for(key.size),), (THREADS,), (key, ids, regions, n, n_regions, threshold, until, taken))
     return taken

@@ -33,13 +33,13 @@ class Tenants(NamedTuple):
     n_parameters: int
     size: int
     each_one: bool  # whether every parameter has one chunk
+    partials: Any  # float64, room for the sum of each chunk
 
 
 def spread(key: Any, shared: Any, own: Any) -> None:
-    """Copy every shared value to its tenants: ``own[i] = shared[key[i] - 1]`` wherever ``key[i]`` is not 0."""
+    """``own[i] = shared[key[i] - 1]`` wherever ``key[i]`` is not 0."""
     if key.size:
-        arguments = (key, shared, own, np.int64(key.size))
-        SPREAD(own.dtype)((blocks_for(key.size),), (THREADS,), arguments)
+        SPREAD(own.dtype)((blocks_for(key.size),), (THREADS,), (key, shared, own, np.int64(key.size)))
 
 
 def tenants_of(key: Any, n_parameters: int, size: int = CHUNK) -> Tenants:
@@ -57,21 +57,17 @@ def tenants_of(key: Any, n_parameters: int, size: int = CHUNK) -> Tenants:
     of_chunk = cupy.searchsorted(first_chunk, cupy.arange(n_chunks, dtype=np.int64), side="right") - 1
     each_one = n_chunks == n_parameters and bool((chunks == 1).all())
     first_chunk, of_chunk = first_chunk.astype(np.int32), of_chunk.astype(np.int32)
-    return Tenants(slot, start, first_chunk, of_chunk, n_chunks, n_parameters, size, each_one)
+    return Tenants(slot, start, first_chunk, of_chunk, n_chunks, n_parameters, size, each_one, cupy.empty(n_chunks))
 
 
 def collect(tenants: Tenants, own: Any, shared: Any) -> None:
-    """Add up the tenants' gradients: ``shared[r]`` becomes the sum of those of row r's tenants, 0 where it has none."""
-    if not tenants.n_parameters:
-        return
-    partials = cupy.empty(max(1, tenants.n_chunks), np.float64)
+    """``shared[r]`` becomes the sum of ``own`` over the tenants of row r, 0 where it has none."""
     if tenants.n_chunks:
-        arguments = (
+        of_tenants = (
             tenants.slot, tenants.start, tenants.first_chunk, tenants.parameter_of_chunk, np.int32(tenants.n_chunks),
-            np.int32(tenants.size), own, partials, shared,
+            np.int32(tenants.size), own, tenants.partials, shared,
         )  # fmt: skip
-        ADD_TENANTS(own.dtype)((blocks_for(tenants.n_chunks, WARPS),), (THREADS,), arguments)
-    if tenants.each_one:
-        return
-    arguments = (tenants.first_chunk, np.int32(tenants.n_parameters), partials, shared)
-    ADD_CHUNKS(own.dtype)((blocks_for(tenants.n_parameters, WARPS),), (THREADS,), arguments)
+        ADD_TENANTS(own.dtype)((blocks_for(tenants.n_chunks, WARPS),), (THREADS,), of_tenants)
+    if tenants.n_parameters and not tenants.each_one:
+        of_chunks = tenants.first_chunk, np.int32(tenants.n_parameters), tenants.partials, shared
+        ADD_CHUNKS(own.dtype)((blocks_for(tenants.n_parameters, WARPS),), (THREADS,), of_chunks)

@@ -14,6 +14,7 @@ from . import (
     deep,
     edits,
     fields,
+    gpu,
     inference,
     loops,
     products,
@@ -36,10 +37,13 @@ class Case:
         Makes the rows, of any size; without arguments, of the size that is reported.
     long : bool
         Whether it runs only when it is named, or with ``--all``.
+    backend : str
+        Which ``--backend`` it belongs to.
     """
 
     rows: Callable[..., list[Row]]
     long: bool = False
+    backend: str = "cpu"
 
     @property
     def name(self) -> str:
@@ -77,25 +81,43 @@ CASES = {
         Case(loops.recurrent, long=True),
         Case(loops.larva, long=True),
         Case(loops.bptt_memory, long=True),
+        *(
+            Case(rows, backend="gpu")
+            for rows in (
+                gpu.ceilings.ceilings,
+                gpu.products.sparse_product,
+                gpu.products.fused_backward,
+                gpu.training.gpu_training,
+                gpu.products.tensor_tiles,
+                gpu.products.tensor_blocks,
+                gpu.deep.gpu_deep,
+                gpu.challenge.gpu_challenge,
+                gpu.edits.device_edit,
+                gpu.edits.bulk_edits,
+                gpu.training.against_cpu,
+                gpu.products.crossover,
+            )
+        ),
     )
 }
 
 
-def choose(names: Iterable[str] = (), everything: bool = False) -> list[Case]:
-    """The cases that are named, in the order of the table; without names, those that are not long, or all.
+def choose(names: Iterable[str] = (), everything: bool = False, backend: str = "cpu") -> list[Case]:
+    """A backend's cases that are named, in the order of the table; without names, those that are not long, or all.
 
     Raises
     ------
     UnknownNameError
-        There is no case of a name.
+        The backend has no case of a name.
 
     Examples
     --------
     >>> [case.name for case in choose(["tiny", "edit"])]
     ['edit', 'tiny']
     """
+    own = {name: case for name, case in CASES.items() if case.backend == backend}
     names = set(names)
-    unknown = sorted(names - set(CASES))
-    if unknown:
-        raise UnknownNameError(f"There is no case {unknown[0]!r}. Known: {', '.join(CASES)}.")
-    return [case for case in CASES.values() if (case.name in names if names else everything or not case.long)]
+    for name in sorted(names - set(own)):
+        where = f"; {name} is one of --backend {CASES[name].backend}" if name in CASES else ""
+        raise UnknownNameError(f"There is no case {name!r} for --backend {backend}{where}. Known: {', '.join(own)}.")
+    return [case for case in own.values() if (case.name in names if names else everything or not case.long)]

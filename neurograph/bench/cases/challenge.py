@@ -82,7 +82,7 @@ def pixels(indptr: np.ndarray, indices: np.ndarray) -> Any:
     return sparse.csr_array((np.ones(len(indices), np.float32), indices, indptr), (len(indptr) - 1, 1024))
 
 
-def network(sources: np.ndarray) -> ng.Network:
+def network(sources: np.ndarray, backend: str = "auto") -> ng.Network:
     """The network that an instance describes: ``sources[layer, neuron]`` are the neurons of the layer before.
 
     Examples
@@ -93,7 +93,7 @@ def network(sources: np.ndarray) -> ng.Network:
     (48, [[0.0, 0.0, 0.0, 0.0]])
     """
     n_layers, width, fan_in = sources.shape
-    net = ng.Network(seed=0)
+    net = ng.Network(seed=0, backend=backend)
     net.add_inputs(width)
     for _ in range(n_layers):
         last = net.add_neurons(width, activation=("clipped_relu", CEILING), bias=BIAS)

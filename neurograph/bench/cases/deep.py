@@ -46,7 +46,7 @@ def deep(generations: int = 2_000, width: int = 8, shallow: int = 8, batch: int 
     ]
 
 
-def chain(generations: int, width: int) -> ng.Network:
+def chain(generations: int, width: int, backend: str = "auto") -> ng.Network:
     """Fully connected generations with tanh, whose weights are rotations: values and gradients reach the other end.
 
     Examples
@@ -55,7 +55,7 @@ def chain(generations: int, width: int) -> ng.Network:
     >>> net.n_connections, net.schedule.depth
     (36, 5)
     """
-    net = ng.topologies.layered([width] * generations, activation="tanh")
+    net = ng.topologies.layered([width] * generations, activation="tanh", backend=backend)
     every = net.connections
     rotations = np.linalg.qr(np.random.default_rng(0).normal(size=(generations - 1, width, width)))[0]
     net.connections.weight = rotations[every.target // width - 1, every.target % width, every.source % width]

@@ -17,7 +17,7 @@ from ..rows import Bound, Row, Settings
 __all__ = ["edit", "rewire"]
 
 
-def million(n_connections: int, width: int = 1000) -> ng.Network:
+def million(n_connections: int, width: int = 1000, backend: str = "auto") -> ng.Network:
     """A random DAG with skip connections: ten groups of hidden neurons, each fed by everything before it.
 
     Examples
@@ -25,7 +25,7 @@ def million(n_connections: int, width: int = 1000) -> ng.Network:
     >>> million(5_000, width=20)
     <Network: 994 neurons, 4999 connections, 784 inputs, 10 outputs>
     """
-    net = ng.Network(seed=0)
+    net = ng.Network(seed=0, backend=backend)
     before = net.add_inputs(784)
     groups = [net.add_neurons(width) for _ in range(10)]
     groups.append(net.add_outputs(10))

@@ -44,6 +44,7 @@ PEERS = {
         Peer("sparselab", "sparselab", "pip install sparselab==0.2.2"),
         Peer("flydnet", "flydnet", "pip install flydnet"),
         Peer("neat", "neat-python", "pip install neat-python"),
+        Peer("cupy", "cupy", 'pip install "neurograph[gpu]"'),
         Peer("connex", "connex", "pip install connex optax (Python 3.12 or later)", elsewhere=True),
     )
 }

@@ -13,13 +13,15 @@ __all__ = ["csr", "dense", "masked", "sparselab", "training_step"]
 Layers = Sequence[tuple[Any, np.ndarray]]
 
 
-def dense(layers: Layers) -> Any:
+def dense(layers: Layers, device: str = "cpu") -> Any:
     """Fully connected layers with ReLU between them, that compute what the given ones compute.
 
     Parameters
     ----------
     layers : sequence of (matrix, bias)
         As `bench.layers.matrices` returns them.
+    device : str
+        Where PyTorch keeps them.
 
     Returns
     -------
@@ -34,7 +36,7 @@ def dense(layers: Layers) -> Any:
             linear.weight.copy_(torch.from_numpy(weight.toarray()))
             linear.bias.copy_(torch.from_numpy(bias))
         modules += [linear, torch.nn.ReLU()]
-    return torch.nn.Sequential(*modules[:-1])
+    return torch.nn.Sequential(*modules[:-1]).to(device)
 
 
 def masked(layers: Layers) -> Any:
@@ -48,13 +50,16 @@ def masked(layers: Layers) -> Any:
     return module
 
 
-def csr(layers: Layers, by_hand: bool) -> Any:
+def csr(layers: Layers, by_hand: bool, device: str = "cpu") -> Any:
     """The same with ``torch.sparse`` matrices of which only the values are trained.
 
     PyTorch's derivative of the product sorts the matrix again in each step. ``by_hand`` transposes it by a permutation
     that is found once, and takes PyTorch's sampled product for the weights: the best that PyTorch's operations give.
     """
     import torch
+
+    def placed(array: np.ndarray) -> Any:
+        return torch.from_numpy(array).to(device)
 
     class Product(torch.autograd.Function):
         @staticmethod
@@ -77,15 +82,15 @@ def csr(layers: Layers, by_hand: bool) -> Any:
             turned = weight.copy()
             turned.data = np.arange(weight.nnz)
             turned = turned.tocsc()
-            self.order = torch.from_numpy(turned.data)
-            self.turned = [torch.from_numpy(a.astype(np.int32)) for a in (turned.indptr, turned.indices)]
+            self.order = placed(turned.data)
+            self.turned = [placed(a.astype(np.int32)) for a in (turned.indptr, turned.indices)]
             self.shape = weight.shape
-            starts, sources = torch.from_numpy(weight.indptr), torch.from_numpy(weight.indices)
-            matrix = torch.sparse_csr_tensor(starts, sources, torch.from_numpy(weight.data), weight.shape)
+            starts, sources = placed(weight.indptr), placed(weight.indices)
+            matrix = torch.sparse_csr_tensor(starts, sources, placed(weight.data), weight.shape)
             self.matrix: Any = matrix if by_hand else matrix.requires_grad_()
             # Adam takes no CSR matrix, but it can train the values that one is made of.
             self.weight = torch.nn.Parameter(matrix.detach().values())
-            self.bias = torch.nn.Parameter(torch.from_numpy(bias.copy())[:, None])
+            self.bias = torch.nn.Parameter(placed(bias.copy())[:, None])
 
         def transposed(self) -> Any:
             values = self.weight.detach()[self.order]
@@ -131,17 +136,24 @@ def sparselab(sizes: Sequence[int], density: float) -> Any:
     return torch.nn.Sequential(*modules[:-1])
 
 
-def training_step(module: Any, X: np.ndarray, Y: np.ndarray, lr: float = 1e-3) -> Callable[[], object]:
-    """A step of training as a function: forward, cross-entropy, backward, fused Adam."""
+def training_step(
+    module: Any, X: np.ndarray, Y: np.ndarray, lr: float = 1e-3, device: str = "cpu", bf16: bool = False
+) -> Callable[[], object]:
+    """A step of training as a function: forward, cross-entropy, backward, fused Adam.
+
+    With ``bf16`` the products run under ``torch.autocast`` in bfloat16; weights and their updates stay in float32.
+    """
     import torch
 
     adam = torch.optim.Adam(module.parameters(), lr=lr, fused=True)
-    x, y = torch.from_numpy(X), torch.from_numpy(Y)
+    x, y = torch.from_numpy(X).to(device), torch.from_numpy(Y).to(device)
     collect = getattr(module, "collect", lambda: None)
 
     def step() -> None:
         adam.zero_grad()
-        torch.nn.functional.cross_entropy(module(x), y).backward()
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            loss = torch.nn.functional.cross_entropy(module(x), y)
+        loss.backward()
         collect()
         adam.step()
 

@@ -1,12 +1,29 @@
-"""A strict fake of `cupy` on the host: what real CuPy refuses is refused here, and a little more. See `tests.emulation`."""
+# ruff: noqa: F401, F403
+"""A strict fake of `cupy` on the host: it refuses what CuPy refuses, and a little more. See `tests.emulation`."""
 
 import numpy as _numpy
-from numpy import bool_, float16, float32, float64, inf, int8, int16, int32, int64, nan, newaxis, uint8, uint16, uint32
-from numpy import dtype, uint64
+from numpy import (
+    bool_,
+    dtype,
+    float16,
+    float32,
+    float64,
+    inf,
+    int8,
+    int16,
+    int32,
+    int64,
+    nan,
+    newaxis,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
 
 from . import cuda
 from .array import ndarray
-from .functions import *  # noqa: F403
+from .functions import *
 from .module import RawModule
 
 pi = _numpy.pi

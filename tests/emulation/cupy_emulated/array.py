@@ -68,7 +68,7 @@ def compute(function: Any, *arguments: Any, **options: Any) -> Any:
             with np.errstate(all="ignore"):
                 host[...] = function(*values, **options)
 
-        graph.record(again, [made, *_arrays(arguments)])
+        graph._record(again, [made, *_arrays(arguments)])
         made._memory.bytes.fill(0xFF)
     return made
 
@@ -86,7 +86,7 @@ def change(function: Any, target: ndarray, *arguments: Any) -> None:
     if graph is None:
         act()
     else:
-        graph.record(act, [target, *_arrays(arguments)])
+        graph._record(act, [target, *_arrays(arguments)])
 
 
 def _arrays(values: Any) -> list[ndarray]:
@@ -173,6 +173,7 @@ class ndarray:
 
     __array_ufunc__ = None  # NumPy's operators give up and let ours refuse
     __slots__ = ("__weakref__", "_host", "_memory", "_base")
+    __module__ = "cupy"  # as CuPy has it
     __hash__ = None  # type: ignore[assignment]
 
     def __new__(
@@ -251,8 +252,24 @@ class ndarray:
         return len(self._host)
 
     # Ways to the host: all of them synchronise.
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        raise TypeError(
+            f"numpy.{function.__name__} on a device array: CuPy may do it, the emulation wants cupy.* asked"
+        )
+
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise TypeError(IMPLICIT)
+
+    def __reduce__(self) -> Any:
+        from .functions import array
+
+        return array, (self.get(),)
+
+    def __copy__(self) -> ndarray:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> ndarray:
+        return self.copy()
 
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> np.ndarray:
         if blocking:
@@ -341,7 +358,7 @@ class ndarray:
             raise IndexError("only device arrays index a device array")
         if isinstance(value, np.ndarray) and value.ndim:
             raise TypeError(
-                f"Unsupported type {type(value)}: NumPy arrays are not assigned to device arrays, use set() or asarray()"
+                f"Unsupported type {type(value)}: NumPy arrays are not assigned to device arrays, use set()"
             )
         if isinstance(value, np.ndarray):
             value = value[()]
@@ -360,7 +377,7 @@ class ndarray:
     def copy(self, order: str = "C") -> ndarray:
         return compute(lambda a: a.copy(order="C"), self)
 
-    def view(self, dtype: Any = None, array_class: Any = None) -> ndarray:
+    def view(self, dtype: Any = None, type: Any = None) -> ndarray:
         return self._view(self._host.view() if dtype is None else self._host.view(dtype))
 
     def reshape(self, *shape: Any, order: str = "C") -> ndarray:

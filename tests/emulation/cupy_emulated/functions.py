@@ -11,39 +11,27 @@ from .. import state
 from .array import SCALARS, _into, allocate, change, compute, ndarray, store
 
 __all__ = [
-    *("abs", "absolute", "all", "amax", "amin", "any", "arange", "argmax", "argmin", "argpartition", "argsort"),
-    *("array", "array_equal", "asarray", "ascontiguousarray", "asnumpy", "bincount", "clip", "concatenate", "copyto"),
-    *("count_nonzero", "cumsum", "diff", "divide", "dot", "empty", "empty_like", "exp", "expand_dims", "flatnonzero"),
-    *("full", "full_like", "get_array_module", "get_default_memory_pool", "get_default_pinned_memory_pool", "hstack"),
+    *("abs", "absolute", "add", "all", "amax", "amin", "any", "arange", "argmax", "argmin", "argpartition", "argsort"),
+    *("argwhere", "array", "array_equal", "asarray", "ascontiguousarray", "asnumpy", "bincount", "broadcast_to"),
     *(
-        "isfinite",
-        "isin",
-        "isnan",
-        "lexsort",
-        "log",
-        "log1p",
-        "logical_and",
-        "logical_not",
-        "logical_or",
-        "matmul",
-        "max",
+        "clip",
+        "concatenate",
+        "copyto",
+        "count_nonzero",
+        "cumsum",
+        "diff",
+        "divide",
+        "dot",
+        "empty",
+        "empty_like",
+        "exp",
     ),
-    *("maximum", "mean", "min", "minimum", "nonzero", "ones", "ones_like", "partition", "prod", "put", "ravel"),
-    *(
-        "repeat",
-        "reshape",
-        "result_type",
-        "searchsorted",
-        "sign",
-        "sort",
-        "split",
-        "sqrt",
-        "square",
-        "stack",
-        "subtract",
-    ),
-    *("add", "multiply", "sum", "take", "tanh", "transpose", "unique", "vstack", "where", "zeros", "zeros_like"),
-    *("argwhere", "broadcast_to"),
+    *("expand_dims", "flatnonzero", "full", "full_like", "get_array_module", "get_default_memory_pool"),
+    *("get_default_pinned_memory_pool", "hstack", "isfinite", "isin", "isnan", "lexsort", "log", "log1p"),
+    *("logical_and", "logical_not", "logical_or", "matmul", "max", "maximum", "mean", "min", "minimum", "multiply"),
+    *("nonzero", "ones", "ones_like", "partition", "prod", "put", "ravel", "repeat", "reshape", "result_type"),
+    *("searchsorted", "sign", "sort", "split", "sqrt", "square", "stack", "subtract", "sum", "take", "tanh"),
+    *("transpose", "unique", "vstack", "where", "zeros", "zeros_like"),
 ]
 
 
@@ -71,8 +59,10 @@ def array(
     return made.reshape((1,) * (ndmin - made.ndim) + made.shape) if made.ndim < ndmin else made
 
 
-def asarray(a: Any, dtype: Any = None, order: str | None = None, *, blocking: bool = False) -> ndarray:
-    return array(a, dtype=dtype, copy=False)
+def asarray(
+    a: Any, dtype: Any = None, order: str | None = None, *, copy: bool | None = None, blocking: bool = False
+) -> ndarray:
+    return array(a, dtype=dtype, copy=bool(copy))
 
 
 def ascontiguousarray(a: Any, dtype: Any = None) -> ndarray:
@@ -350,10 +340,8 @@ def _elementwise(name: str) -> Any:
             *args, out = args
         if builtins.len(args) != numpy_function.nin:
             raise TypeError(f"{name}() takes {numpy_function.nin} arrays, not {builtins.len(args)}")
-        if not builtins.any(isinstance(a, ndarray) for a in args) and not builtins.all(
-            isinstance(a, SCALARS) for a in args
-        ):
-            raise TypeError(f"Unsupported type {type(args[0])}")
+        if not builtins.all(isinstance(a, ndarray | SCALARS) for a in args):
+            raise TypeError(f"Unsupported types {[type(a) for a in args]}")
         options = {} if dtype is None else {"dtype": dtype}
         if out is None:
             return compute(lambda *a: numpy_function(*a, **options), *args)

@@ -21,8 +21,8 @@ class RawModule:
 
     def __init__(
         self,
-        *,
         code: str | None = None,
+        *,
         path: str | None = None,
         options: tuple[str, ...] = (),
         backend: str = "nvrtc",
@@ -39,7 +39,8 @@ class RawModule:
 
     def get_function(self, name: str) -> RawKernel:
         """A kernel, compiled now."""
-        if self.name_expressions is None or name not in self.name_expressions:
+        plain = self.name_expressions is None and f'extern "C" __global__ void {name}(' in self.code
+        if not plain and name not in (self.name_expressions or ()):
             raise RuntimeError(f"{name!r} is not among the name expressions {self.name_expressions}")
         return RawKernel(compiler.build(self.code, tuple(self.options), name))
 
@@ -86,7 +87,7 @@ class RawKernel:
         def again() -> None:
             self._run(grid, block, [a and ndarray._of(a[0], a[1]()) for a in kept], values, shared_mem)
 
-        capture.record(again, [a for a in arrays if a is not None])
+        capture._record(again, [a for a in arrays if a is not None])
 
     def _geometry(self, grid: Any, block: Any, shared_mem: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         for what, sizes, most in (("grid", grid, limits.GRID), ("block", block, limits.BLOCK)):

@@ -10,11 +10,18 @@ struct __nv_bfloat16 {
   }
   explicit __nv_bfloat16(double x) : __nv_bfloat16(float(x)) {}
   explicit __nv_bfloat16(int x) : __nv_bfloat16(float(x)) {}
+  __nv_bfloat16& operator=(float x) { return *this = __nv_bfloat16(x); }
   operator float() const { return emulation_bits<float>(uint32_t(bits) << 16); }
 };
 struct alignas(4) __nv_bfloat162 {
   __nv_bfloat16 x, y;
 };
+// A GPU rounds each of these to bfloat16 again; convert to float first.
+__nv_bfloat16 operator+(__nv_bfloat16, __nv_bfloat16) = delete;
+__nv_bfloat16 operator-(__nv_bfloat16, __nv_bfloat16) = delete;
+__nv_bfloat16 operator*(__nv_bfloat16, __nv_bfloat16) = delete;
+__nv_bfloat16 operator/(__nv_bfloat16, __nv_bfloat16) = delete;
+
 using nv_bfloat16 = __nv_bfloat16;
 using nv_bfloat162 = __nv_bfloat162;
 

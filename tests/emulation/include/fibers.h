@@ -94,7 +94,7 @@ inline void* first_frame(char* top, void (*entry)());
 
 constexpr int MAX_THREADS = 1024, MAX_WARPS = MAX_THREADS / 32;
 constexpr size_t STACK = 256 << 10;
-constexpr size_t DYNAMIC_LIMIT = 227 << 10, STATIC_LIMIT = 48 << 10, CANARY = 64 << 10;
+constexpr size_t DYNAMIC_LIMIT = 227 << 10, CANARY = 64 << 10;
 constexpr unsigned char POISON = 0xFF;  // NaN in every floating type, as is what stands behind dynamic shared memory
 constexpr unsigned char guard(size_t i) { return i & 1 ? 0xFF : 0xF0 | (i / 2 * 5 % 13 + 1); }
 
@@ -304,7 +304,7 @@ inline void meet(const char* what, unsigned mask, const void* value, size_t size
                  Finish finish, Read read) {
   int first = current / 32 * 32, lane = current % 32;
   Warp& warp = warps[current / 32];
-  int lanes = std::min(32, n_threads - first);
+  int lanes = n_threads - first < 32 ? n_threads - first : 32;
   unsigned exist = lanes == 32 ? 0xFFFFFFFFu : (1u << lanes) - 1;
   if (!(mask >> lane & 1))
     fail("%s (%s:%d): the mask %#x does not name the calling lane %d", what, base_name(file), line, mask, lane);

@@ -1,15 +1,11 @@
+# ruff: noqa: F401
 """`cupy.cuda` of the emulation: one device, whose work is done at once."""
 
 from . import driver, memory, runtime
 from .device import Device
 from .graph import Graph
-from .memory import MemoryPool, OutOfMemoryError
+from .memory import MemoryPool
 from .stream import Event, Stream, get_current_stream, get_elapsed_time
-
-__all__ = [
-    *("Device", "Event", "Graph", "MemoryPool", "OutOfMemoryError", "Stream", "driver", "get_current_stream"),
-    *("get_elapsed_time", "is_available", "memory", "runtime"),
-]
 
 
 def is_available() -> bool:

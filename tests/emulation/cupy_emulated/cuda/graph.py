@@ -12,12 +12,12 @@ class Graph:
     def __init__(self) -> None:
         self._steps: list[tuple[Any, list[Any]]] = []
 
-    def record(self, step: Any, arrays: list[Any]) -> None:
+    def _record(self, step: Any, arrays: list[Any]) -> None:
         self._steps.append((step, [weakref.ref(a._memory) for a in arrays]))
 
     def launch(self, stream: Any = None) -> None:
         state.counters.graph_launches += 1
-        for step, memories in self._steps:
+        for _, memories in self._steps:
             if any(m() is None for m in memories):
                 raise RuntimeError("the graph works on memory that has been freed since it was captured")
         # Nothing of a replay is recorded again.

@@ -11,9 +11,7 @@ from ...memory import used
 class OutOfMemoryError(MemoryError):
     def __init__(self, size: int, total: int, limit: int = 0):
         self._size, self._total, self._limit = size, total, limit
-        super().__init__(
-            f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes, limit set to: {limit:,} bytes)."
-        )
+        super().__init__(f"Out of memory allocating {size:,} bytes (of {limit:,} bytes, {total:,} are taken).")
 
 
 class MemoryPool:
@@ -42,7 +40,7 @@ class MemoryPool:
         raise NotImplementedError("tests limit the memory with emulation.memory_limit")
 
 
-class PinnedMemoryPool:
+class _PinnedMemoryPool:
     def n_free_blocks(self) -> int:
         return 0
 
@@ -51,4 +49,4 @@ class PinnedMemoryPool:
 
 
 default_pool = MemoryPool()
-default_pinned_pool = PinnedMemoryPool()
+default_pinned_pool = _PinnedMemoryPool()

@@ -1,0 +1,213 @@
+"""One generation on the GPU, multiplied in every way that the backend has: what the cases of products start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+import neurograph as ng
+
+from ... import device, events
+from ...harness import require_close
+from ...layers import matrices
+from ...rows import Settings
+from .networks import layered
+
+__all__ = ["Generation", "network"]
+
+SIDE = 16  # of the backend's tiles
+Step = Callable[[], object]
+
+
+@lru_cache(maxsize=8)
+def network(width: int, density: float, block: int, backend: str) -> ng.Network:
+    """As many inputs as outputs, connected at random one by one, or in whole blocks.
+
+    Examples
+    --------
+    >>> network(64, 0.25, 16, "cpu").n_connections == 4 * 256
+    True
+    """
+    if block == 1:
+        return layered((width, width), density, Settings(backend=backend))
+    net, rng, side = ng.Network(seed=0, backend=backend), np.random.default_rng(0), width // block
+    x, y = net.add_inputs(width), net.add_outputs(width)
+    chosen = rng.choice(side * side, max(round(density * side * side), 1), replace=False)
+    row, column = np.divmod(np.sort(chosen), side)
+    inside = np.arange(block)
+    target = (row[:, None, None] * block + inside[:, None]) + np.zeros(block, np.int64)
+    source = (column[:, None, None] * block + inside) + np.zeros((block, 1), np.int64)
+    net.add_connections(x.ids[source.ravel()], y.ids[target.ravel()])
+    return net
+
+
+class Generation:
+    """Outputs that read inputs, on the device, with random values in several sets that no cache holds together.
+
+    Parameters
+    ----------
+    width : int
+        Inputs, and outputs.
+    density : float
+    batch : int
+    settings : Settings
+    block : int
+        Side of the blocks that are wholly connected; 1 for connections one by one.
+    """
+
+    def __init__(self, width: int, density: float, batch: int, settings: Settings, block: int = 1):
+        from ....backends.gpu.mirror import mirror_of
+
+        self.batch, self.net = batch, network(width, density, block, settings.backend)
+        self.plan, self.graph = self.net.plan, self.net.graph
+        self.mirror = mirror_of(self.graph)
+        self.sources, self.targets = self.plan.inputs.astype(np.int32), self.plan.outputs.astype(np.int32)
+        rng = np.random.default_rng(1)
+        count = events.copies(2 * 4 * width * batch, device.cache())
+        self.inputs = [rng.standard_normal((width, batch), dtype=np.float32) for _ in range(count)]
+
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return self.net.n_connections
+
+    def matrix(self) -> Any:
+        """The weights as a SciPy CSR array (targets, sources)."""
+        return matrices(self.net)[0][0]
+
+    def activations(self, values: list[np.ndarray] | None = None, at: np.ndarray | None = None) -> list[Any]:
+        """For each set an array on the device, a row a neuron, with values in the rows of the inputs."""
+        import cupy
+
+        lead, found = -(-self.batch // 4) * 4, []
+        for x in self.inputs if values is None else values:
+            whole = np.zeros((self.graph.neurons.size, lead), np.float32)
+            whole[self.sources if at is None else at, : self.batch] = x
+            found.append(cupy.asarray(whole))
+        return found
+
+    # -- float32 -------------------------------------------------------------------------------------------------------
+
+    def by_rows(self) -> tuple[Step, Callable[[], Any]]:
+        """A warp a row; the weights are brought into the order of the rows each time."""
+        from ....backends.gpu import rows
+
+        runs = []
+        for x in self.inputs:
+            run = rows.Pass(self.plan, self.batch, 1)
+            run.write("acts", rows.layout_of(self.plan).input_slots, np.ascontiguousarray(x.T)[:, None], 0, run._n)
+            runs.append((run,))
+        step = events.rotated(lambda run: rows._forward(self.plan, run, False), runs)
+        return step, lambda: runs[0][0].outputs[:, 0].T
+
+    def staged(self, half: bool = False) -> tuple[Step, Callable[[], Any]]:
+        """Sources in shared memory, as float32 or as bfloat16 rows; the weights stand in the order of the layout."""
+        import cupy
+
+        from ....backends.gpu import staged
+        from ....backends.gpu.buckets import Buckets
+
+        most = staged.most_tile_rows()
+        buckets = Buckets(self.mirror.incoming, self.targets, self.graph.incoming.length, most)
+        weights = buckets.weights(self.mirror.connections.read("weight"))
+        sets = []
+        for acts in self.activations():
+            x = staged.rounded(acts) if half else acts
+            sets.append((x, cupy.zeros((len(acts), x.shape[1]), np.float32)))
+        step = events.rotated(lambda x, out: staged.product(buckets, weights, x, out), sets)
+        return step, lambda: sets[0][1].get()[self.targets, : self.batch]
+
+    # -- tensor cores --------------------------------------------------------------------------------------------------
+
+    def tiled(self, precision: str) -> tuple[Step, Callable[[], Any]]:
+        """Tiles of 16 x 16 with a mask on tensor cores; activations are packed each time, weights once."""
+        import cupy
+
+        from ....backends.gpu import tiles
+
+        side = len(self.sources) // SIDE
+        members = np.concatenate([self.sources, self.targets])[: 2 * side * SIDE].reshape(-1, SIDE)
+        every = self.net.connections
+        seat = np.full(self.graph.neurons.size, -1)
+        seat[members.ravel()] = np.arange(members.size) // SIDE
+        source, target = self._ends(every)
+        pairs = np.unique(seat[source].astype(np.int64) * len(members) + seat[target])
+        made = tiles.Tiles(self.graph.neurons.size, members, *np.divmod(pairs, len(members)))
+        made.enter(cupy.asarray(self.targets), self.mirror.incoming)
+        begun = cupy.zeros(len(members), np.int8)
+        sets = []
+        for acts in self.activations():
+            products = tiles.Products(made, np.dtype(np.float32), acts.shape[1], precision)
+            products.load(self.mirror.connections.read("weight"), True)
+            sets.append((products, acts))
+
+        def multiply(products: Any, acts: Any) -> None:
+            products.pack(0, side, acts)
+            products.forward(side, 2 * side, acts, begun)
+
+        return events.rotated(multiply, sets), lambda: sets[0][1].get()[self.targets, : self.batch]
+
+    def dense(self, precision: str) -> tuple[Step, Callable[[], Any]]:
+        """The whole generation as one dense block on cuBLAS; absent connections are zeros, filled in once."""
+        import cupy
+
+        from ....backends.gpu.dense import Block, Dense
+
+        size = self.graph.neurons.size
+        cluster, position = np.full(size, -1, np.int32), np.zeros(size, np.int32)
+        for number, slots in enumerate((self.sources, self.targets)):
+            cluster[slots], position[slots] = number, np.arange(len(slots))
+        block = Block(self.sources, self.targets, 0, 1)
+        sets = [(acts,) for acts in self.activations()]
+        made = Dense(
+            self.mirror.incoming,
+            cupy.asarray(cluster),
+            cupy.asarray(position),
+            np.dtype(np.float32),
+            sets[0][0].shape[1],
+            precision,
+        )
+        weight = self.mirror.connections.read("weight")
+        step = events.rotated(lambda acts: made.forward(block, weight, acts, False), sets)
+        return step, lambda: sets[0][0].get()[self.targets, : self.batch]
+
+    # -- all of them ---------------------------------------------------------------------------------------------------
+
+    def fastest(
+        self, ways: dict[str, Callable[[], tuple[Step, Callable[[], Any]]]], tolerance: float
+    ) -> tuple[str, Step]:
+        """The fastest of some ways, each of which computes the product; and its name."""
+        few = min(self.batch, 64)
+        expected = self.matrix() @ self.inputs[0][:, :few]
+        steps = {}
+        for name, make in ways.items():
+            steps[name], result = make()
+            steps[name]()  # the first call takes the first set
+            require_close(name, result()[:, :few], expected, tolerance)
+        best = events.fastest(steps)
+        return best, steps[best]
+
+    def single(self) -> dict[str, Callable[[], tuple[Step, Callable[[], Any]]]]:
+        """The ways in float32."""
+        return {"row kernel": self.by_rows, "staged kernel": self.staged}
+
+    def rounded(self) -> dict[str, Callable[[], tuple[Step, Callable[[], Any]]]]:
+        """The ways that may round to tf32."""
+        return {**self.single(), "tensor tiles": lambda: self.tiled("tf32"), "dense block": lambda: self.dense("tf32")}
+
+    def half(self) -> dict[str, Callable[[], tuple[Step, Callable[[], Any]]]]:
+        """The ways in bfloat16."""
+        return {
+            "staged kernel, bf16 rows": lambda: self.staged(half=True),
+            "tensor tiles": lambda: self.tiled("bf16"),
+            "dense block": lambda: self.dense("bf16"),
+        }
+
+    def _ends(self, every: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Neuron slots at both ends of all connections."""
+        slot_of = np.full(int(max(self.net.inputs.ids.max(), self.net.outputs.ids.max())) + 1, -1)
+        slot_of[self.net.inputs.ids], slot_of[self.net.outputs.ids] = self.sources, self.targets
+        return slot_of[every.source], slot_of[every.target]
