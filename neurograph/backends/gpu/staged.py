@@ -22,8 +22,8 @@ SINGLE, HALF = np.dtype(np.float32), np.dtype(np.uint16)  # what activations are
 PRECISIONS = {"float32": SINGLE, "bf16": HALF}
 FORWARD_SUMS, BACKWARD_SUMS = (32, 16), (64, 16)  # that a thread keeps; 64 forward is for measuring which is faster
 PRODUCT = Family("staged.cu", "staged_product", (np.float32, np.uint16), (16, 32, 64), (False, True))
-# Gradients of the outputs, of the weights, or both at once.
-BACKWARD = Family("staged.cu", "staged_backward", (np.float32, np.uint16), (16, 64), (True, False), (True, False))
+OF_OUTPUTS, OF_WEIGHTS = 1, 2  # gradients, or both at once
+BACKWARD = Family("staged.cu", "staged_backward", (np.float32, np.uint16), (16, 64), (1, 2, 3))
 FINISH = Family("ends.cu", "finish_sources", (np.float32, np.uint16))
 ROUND = Family("buckets.cu", "round_rows")
 
@@ -151,7 +151,8 @@ def backward(
     dots = none
     if grad is not None:
         dots = scratch_for(buckets, lead, delta.dtype, sums) if scratch is None else scratch
-    _with_tiles(BACKWARD, delta.dtype, how.sums, sums_of_outputs is not None, grad is not None)(
+    what = (0 if sums_of_outputs is None else OF_OUTPUTS) + (0 if grad is None else OF_WEIGHTS)
+    _with_tiles(BACKWARD, delta.dtype, how.sums, what)(
         (how.blocks, how.strips), (how.threads,),
         (
             delta, y, np.int64(lead), *_tiles(buckets), np.int32(buckets.buffers), *_rows(buckets), weights,

@@ -52,9 +52,11 @@ def costs(rows: int, entries: int, others: int, lead: int, dtype: np.dtype, proc
     gathered = entries * (lead * dtype.itemsize + GATHERED_ENTRY * -(-lead // 128))
     brought = how.blocks * others * strips * staged.STRIP + entries * strips * STAGED_ENTRY
     shared = (entries + rows * tiles * SEGMENT) * strips * staged.STRIP / SHARED_SPEED
+    # Two tiles take turns: one is copied while the other is run over.
+    together = max(brought, shared) if tiles > 1 else brought + shared
     # Blocks that do not fill the device leave bandwidth unused.
     busy = min(1.0, how.blocks * strips / processors)
-    return Costs(gathered, (brought + shared) / busy)
+    return Costs(gathered, together / busy)
 
 
 def pays(rows: int, entries: int, longest: int, neurons: int, lead: int, dtype: np.dtype, count: Any) -> bool:

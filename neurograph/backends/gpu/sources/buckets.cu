@@ -54,7 +54,8 @@ __device__ __forceinline__ unsigned lanes_alike(int value, int bits) {
 }
 
 // Sort the entries of some rows (`which` of them) into their segments, each row within its own groups, which are
-// groups[row] .. groups[row + 1] - 1; entries of a segment stand in the order in which the row has them. One warp a row.
+// groups[row] .. groups[row + 1] - 1; entries of a segment stand in the order in which the row has them. One warp for
+// each row.
 __global__ void sort_rows(const long long* __restrict__ start, const int* __restrict__ length,
                             const int* __restrict__ other, const int* __restrict__ slot,
                             const int* __restrict__ rows, const int* __restrict__ which, int n_which,

@@ -1,8 +1,8 @@
 // Products of the weights between one generation and the neurons it shares, with the shared rows in shared memory.
 //
-// A row gathered from the L2 cache costs four bytes for two operations, and that cache gives too few of them. Where many
-// rows read the same ones (targets the sources of a layer, sources its targets), a block copies a tile of those, 128
-// bytes of each, into its shared memory, and runs its share of the rows over the tile before it copies the next.
+// A row gathered from the L2 cache costs four bytes for two operations, and that cache gives too few of them. Where
+// many rows read the same ones (targets the sources of a layer, sources its targets), a block copies a tile of those,
+// 128 bytes of each, into its shared memory, and runs its share of the rows over the tile before it copies the next.
 //
 // The eight lanes of a quarter warp hold the 128 bytes of one entry's row, so a warp runs four entries at a time, and
 // four times as many a group, of which each quarter reads its four as one vector (buckets.cuh). The sums of a warp's
@@ -90,8 +90,8 @@ __device__ __forceinline__ void copy_segment(Segment* segment, const int* __rest
     }
 }
 
-// What a block has beside its tiles: for each warp the slots of its rows (-1: there is no such row) and, in turns, their
-// segments in two tiles.
+// What a block has beside its tiles: for each warp the slots of its rows (-1: there is no such row) and, in turns,
+// their segments in two tiles.
 template <int WARPS, int ROWS>
 struct Rows {
     int slots[WARPS][ROWS];
@@ -103,8 +103,8 @@ struct Entries {
     uint2 locals;  // two rows of the tile a word
     float4 weight;
 
-    __device__ __forceinline__ void read(const unsigned short* __restrict__ locals_of, const float* __restrict__ weights,
-                                         int group, int quarter) {
+    __device__ __forceinline__ void read(const unsigned short* __restrict__ locals_of,
+                                         const float* __restrict__ weights, int group, int quarter) {
         const int at = group * 4 + quarter;
         locals = __ldg(reinterpret_cast<const uint2*>(locals_of) + at);
         weight = __ldg(reinterpret_cast<const float4*>(weights) + at);
@@ -112,8 +112,13 @@ struct Entries {
 };
 
 // The lane's piece of the row that the lower or the upper half of a word names.
-__device__ __forceinline__ const uint4& lower(const uint4* tile, unsigned word) { return tile[(word & 0xFFFF) * LANES]; }
-__device__ __forceinline__ const uint4& upper(const uint4* tile, unsigned word) { return tile[(word >> 16) * LANES]; }
+__device__ __forceinline__ const uint4& lower(const uint4* tile, unsigned word) {
+    return tile[(word & 0xFFFF) * LANES];
+}
+
+__device__ __forceinline__ const uint4& upper(const uint4* tile, unsigned word) {
+    return tile[(word >> 16) * LANES];
+}
 
 template <int COLUMNS>
 __device__ __forceinline__ void add_product(float (&sum)[COLUMNS], float weight, const uint4& bits) {
@@ -199,10 +204,10 @@ __device__ __forceinline__ void gather_quarters(const float (&sums)[ROWS][COLUMN
     }
 }
 
-// Rows times staged columns, for all columns of a slab of 8 lanes' pieces (blockIdx.y). NEURONS: write what neurons of
+// Rows times staged rows, for one strip of columns, 8 lanes' pieces (blockIdx.y). NEURONS: write what neurons of
 // a sum or a mean give; otherwise the sums alone, to `z`. A lane has SUMS accumulators: SUMS / COLUMNS rows a warp.
 template <typename T, int SUMS, bool NEURONS>
-__global__ void __launch_bounds__(THREADS<SUMS>)
+__global__ void __launch_bounds__(THREADS<SUMS>, 1)
     staged_product(const T* __restrict__ x, long long ld, int batch, const int* __restrict__ others, int tiles,
                    int tile_rows, const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
                    const int* __restrict__ counts, const unsigned short* __restrict__ locals,
@@ -225,7 +230,8 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
 
     begin_block(of_block, shared, size, min(tiles, 2), rows, n_rows);
     copy_rows(x, ld, others, tile_rows, column, shared, 0, 1);
-    if (lane < ROWS) copy_segment(&of_block.segments[0][warp][lane], firsts, counts, row_number(lane), n_rows, tiles, 0);
+    if (lane < ROWS)
+        copy_segment(&of_block.segments[0][warp][lane], firsts, counts, row_number(lane), n_rows, tiles, 0);
     __pipeline_commit();
     for (int t = 0; t < tiles; ++t) {
         __pipeline_wait_prior(0);
@@ -233,7 +239,8 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
         const int now = t % 2;
         const bool more = t + 1 < tiles;
         if (more && lane < ROWS)
-            copy_segment(&of_block.segments[1 - now][warp][lane], firsts, counts, row_number(lane), n_rows, tiles, t + 1);
+            copy_segment(&of_block.segments[1 - now][warp][lane], firsts, counts, row_number(lane), n_rows, tiles,
+                         t + 1);
         const uint4* tile = shared + now * size + lane % LANES;
         uint4* const next = shared + (1 - now) * size;
 #pragma unroll
@@ -304,16 +311,18 @@ __device__ __forceinline__ void add_both(float (&sum)[COLUMNS], float& dot, cons
     }
 }
 
-// Backward by source: each staged delta is read once for the product with the weight (PRODUCT: the gradients of the
-// sources' outputs, to `z`) and for the one with the source's own output (SAMPLED: the gradients of the weights, by
-// place, to `dots`, a row of them for each blockIdx.y, which runs every gridDim.y-th slab of columns).
-template <typename T, int SUMS, bool PRODUCT, bool SAMPLED>
-__global__ void __launch_bounds__(THREADS<SUMS>)
+// Backward by source: each staged delta is read once for the product with the weight (the gradients of the sources'
+// outputs, to `z`) and for the one with the source's own output (the gradients of the weights, by place, to `dots`, a
+// row of them for each blockIdx.y, which runs every gridDim.y-th strip of columns). WHAT: 1, 2, or 3 for both.
+template <typename T, int SUMS, int WHAT>
+__global__ void __launch_bounds__(THREADS<SUMS>, 1)
     staged_backward(const T* __restrict__ delta, const T* __restrict__ y, long long ld, const int* __restrict__ others,
                     int tiles, int tile_rows, int buffers, const int* __restrict__ rows, int n_rows,
-                    const int* __restrict__ firsts, const int* __restrict__ counts, const unsigned short* __restrict__ locals,
-                    const float* __restrict__ weights, float* z, long long z_ld, float* dots, int places) {
+                    const int* __restrict__ firsts, const int* __restrict__ counts,
+                    const unsigned short* __restrict__ locals, const float* __restrict__ weights, float* z,
+                    long long z_ld, float* dots, int places) {
     constexpr int COLUMNS = Piece<T>::COLUMNS, ROWS = SUMS / COLUMNS, STRIP = LANES * COLUMNS;
+    constexpr bool PRODUCT = WHAT & 1, SAMPLED = WHAT & 2;
     DYNAMIC_SHARED(uint4, shared);
     const int lane = threadIdx.x % 32, quarter = lane / LANES;
     constexpr int WARPS = THREADS<SUMS> / 32, SHARES = ROWS < 4 ? ROWS : 4;  // in which a tile is copied, between rows
@@ -322,7 +331,8 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
 
     begin_block(of_block, shared, size, buffers, rows, n_rows);
     copy_rows(delta, ld, others, tile_rows, blockIdx.y * STRIP, shared, 0, 1);
-    if (lane < ROWS) copy_segment(&of_block.segments[0][warp][lane], firsts, counts, row_number(lane), n_rows, tiles, 0);
+    if (lane < ROWS)
+        copy_segment(&of_block.segments[0][warp][lane], firsts, counts, row_number(lane), n_rows, tiles, 0);
     __pipeline_commit();
     int turn = 0;  // of the segments; tiles have as many buffers as fit
     for (int column = blockIdx.y * STRIP; column < ld; column += gridDim.y * STRIP) {
