@@ -1011,7 +1011,7 @@ class Network:
         OutOfMemoryError
             If there is no room for a single sample.
         """
-        measure = losses.get(loss)
+        measure = definition = losses.get(loss)
         named = measure in losses.LOSSES.values()
         rows = targets = Y = unwrapped(Y)
         compared: Any = None
@@ -1032,6 +1032,10 @@ class Network:
             everywhere = np.zeros(outputs.shape, self.dtype)
             everywhere[compared.sample, compared.step] = gradient
             return value, everywhere
+
+        def took(outputs: Any) -> None:
+            nonlocal rows
+            rows = outputs
 
         with ALONE:
             plan = self._lowered()
@@ -1064,7 +1068,8 @@ class Network:
 
             def attempt() -> tuple[float, Any, bool]:
                 options = truncate, recompute, reuse, samples
-                return sequences.backward(backend, plan, X, raw, measured, *options)
+                known = sequences.Known(definition, targets, took) if named and flat else None
+                return sequences.backward(backend, plan, X, raw, measured, *options, known)
 
             try:
                 value, run, whole = attempt()

@@ -14,6 +14,7 @@ from . import backends
 from .checks import regular, require
 from .errors import NotSupportedError, OutOfMemoryError
 from .functions.arrays import module_of, on_device, to_host
+from .functions.losses import Loss
 from .graph.graph import Graph
 from .plan import Plan
 
@@ -94,6 +95,24 @@ class Compared(NamedTuple):
     sample: np.ndarray
     step: np.ndarray
     targets: np.ndarray
+
+
+class Known(NamedTuple):
+    """A loss by name, for a backend that computes it between forward and backward without coming back.
+
+    Attributes
+    ----------
+    loss : callable
+        Its definition.
+    targets : array
+        One row for each sample.
+    took : callable
+        Is told the outputs (batch, n_outputs) that were compared.
+    """
+
+    loss: Loss
+    targets: Any
+    took: Callable[[Any], None]
 
 
 def compared(shape: tuple[int, int, int], Y: Any, mask: Any, takes_labels: bool) -> Compared:
@@ -284,10 +303,12 @@ def backward(
     recompute: bool | int,
     reuse: Any,
     samples: int,
+    known: Known | None = None,
 ) -> tuple[float, Any, bool]:
     """Run X, ``measure`` the outputs (batch, time, n_outputs), and fill the gradients; ``samples`` at a time.
 
-    A pass of one step hands over its outputs where the backend has them, others those on the host.
+    A pass of one step hands over its outputs where the backend has them, others those on the host; with what is
+    ``known`` of the loss a backend may do all of it at once.
     Several pieces of samples run forward first, for the loss needs all outputs, and once more with their gradients.
 
     Returns
@@ -306,6 +327,12 @@ def backward(
             "recompute is for networks whose neurons sum or average where connections have delays; leave it out"
         )
     if steps == 1 and batch <= samples:  # not a sequence: no chunks to look after
+        if known is not None and state is None:
+            done = backend.differentiate(plan, X, known.loss, known.targets, reuse)
+            if done is not None:
+                value, run, outputs = done
+                known.took(outputs)
+                return value, run, True
         run = backend.forward(plan, X, True, reuse, state)
         value, gradient = measure(run.device_outputs)
         backend.backward(plan, run, gradient, False, None, state is not None)

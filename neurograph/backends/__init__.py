@@ -3,6 +3,7 @@
 ``forward(plan, X, keep, reuse, state) -> Pass`` runs a batch (batch, steps, n_inputs), an array or something that numpy
 makes one of and that has ``rows``, a SciPy matrix, ``backward(plan, run, gradient, add, later, constant_state)`` fills
 the gradients of the graph's tables and returns what the pass over earlier steps needs as ``later``,
+``differentiate(plan, X, loss, Y, reuse)`` may do all of that at once, and else returns None,
 ``stream(plan, X, batch_size, reuse)`` may compute the outputs without keeping a pass,
 ``footprint(plan, batch, steps, keep)`` counts the bytes of a pass, ``prepare(plan)`` decides what the first pass would,
 ``predict_packed(packed, X, batch_size)`` runs a frozen network, ``all_finite(X)`` looks for what is not a number,

@@ -12,7 +12,7 @@ import numpy as np
 from ..functions import activations
 from ..functions.losses import Loss
 from ..plan import MEAN, SPECIAL, Plan
-from .host import SCORES, accept, available, collect, column, lowest, spread
+from .host import SCORES, accept, available, collect, column, differentiate, lowest, spread
 from .packed_reference import all_finite
 from .packed_reference import predict as predict_packed
 from .state import State
@@ -29,6 +29,7 @@ __all__ = [
     "backward",
     "collect",
     "column",
+    "differentiate",
     "footprint",
     "forward",
     "lowest",

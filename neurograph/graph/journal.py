@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import weakref
+from typing import Any, NamedTuple
 
 import numpy as np
 
 EVERY = slice(None)
 LEAST, SHARE = 1024, 64  # entries that are kept at least, and the share of all connections that are kept at most
+
+
+def _nobody() -> None:
+    """Stands for a reader without a name."""
 
 
 class Edited(NamedTuple):
@@ -18,7 +23,7 @@ class Edited(NamedTuple):
 
 
 class Journal:
-    """A short list of edits with one reader.
+    """A short list of edits. Whoever takes it has it; another reader has missed what was in it.
 
     Examples
     --------
@@ -27,11 +32,15 @@ class Journal:
     >>> journal.note(np.array([0, 1, 2]), np.array([4, 5, 6]), np.array([1, 2]))
     >>> journal.take(100).sources.tolist(), journal.take(100).sources.tolist()
     ([0, 1, 2], [])
+    >>> another = Journal()
+    >>> journal.take(100, another) is None, journal.take(100, another).sources.tolist(), journal.take(100) is None
+    (True, [], True)
     """
 
     def __init__(self) -> None:
         self._entries: list[tuple[np.ndarray | int, np.ndarray | int]] = []
         self._room = LEAST  # below 0 where more happened than is worth keeping
+        self._reader: Any = _nobody
 
     def note_one(self, source: int, target: int) -> None:
         """Keep the ends of a connection that was added or removed."""
@@ -54,9 +63,14 @@ class Journal:
         """Everything may have changed: connections moved to other slots, or too many came and went."""
         self._entries, self._room = [], -1
 
-    def take(self, connections: int) -> Edited | None:
-        """What was noted since the last call, in a graph of so many connections; None where it was too much to keep."""
-        entries, known = self._entries, self._room >= 0
+    def take(self, connections: int, reader: Any = None) -> Edited | None:
+        """What was noted since the last call, in a graph of so many connections.
+
+        None where it was too much to keep, or where somebody else than this ``reader`` called last.
+        """
+        same = self._reader() is reader
+        self._reader = _nobody if reader is None else weakref.ref(reader)
+        entries, known = self._entries, self._room >= 0 and same
         self._entries, self._room = [], max(LEAST, connections // SHARE)
         if not known:
             return None

@@ -27,6 +27,7 @@ counters = Counters()
 launch_order = 0
 memory_limit = 8 << 30
 streams: list[Any] = []
+pool: Any = None  # what `using_allocator` has chosen
 
 
 def capture() -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...locks import ALONE
 from ...plan import MEAN, Plan
-from ..host import SCORES, accept, available, collect, column, lowest, spread
+from ..host import SCORES, accept, available, collect, column, differentiate, lowest, spread
 from ..state import State
 from . import blas, blocked, kernels, long_rows, sparse, threads
 from .blocks import Blocks, blocks_of
@@ -34,6 +34,7 @@ __all__ = [
     "backward",
     "collect",
     "column",
+    "differentiate",
     "footprint",
     "forward",
     "lowest",

@@ -153,7 +153,7 @@ class Blocks:
             return False
         if self.known and self.edits == graph.edits:
             return self.any
-        edited = graph.journal.take(len(graph.connections))
+        edited = graph.journal.take(len(graph.connections), self)
         if not self.known or edited is None:
             self._survey()
         else:
@@ -254,7 +254,7 @@ class Blocks:
         dense_before = {(b.generation, b.sources[0], b.targets[0]) for b in self.found}
         side_before, self.tiles = self.tiles.side if self.tiles else 0, None
         self.found, self.considered, self.known = [], [], True
-        graph.journal.take(len(graph.connections))
+        graph.journal.take(len(graph.connections), self)
         self._budget = max(SIDE, len(graph.connections) // PATIENCE)
         clusters = self._clusters()
         pairs = self._pairs(clusters) if len(clusters) <= CLUSTERS else []

@@ -18,6 +18,7 @@ from .mirror import columns_of
 from .rows import Pass, backward, footprint, forward, prepare, stream
 from .select import SCORES
 from .select import lowest_slots as lowest
+from .step import differentiate
 from .updates import adam, rmsprop, sgd
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "backward",
     "collect",
     "column",
+    "differentiate",
     "footprint",
     "forward",
     "lowest",

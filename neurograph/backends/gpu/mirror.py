@@ -13,6 +13,7 @@ from ...graph.adjacency import Adjacency
 from ...graph.graph import Graph
 from ...graph.row_notes import RowNotes
 from ...graph.tables import Table
+from . import watch
 from .patch import Patch
 from .touched import Touched
 
@@ -94,6 +95,8 @@ class Columns:
 
     def read(self, name: str) -> Any:
         """A column as it is now, for reading."""
+        if watch.current is not None:
+            watch.current.asked(self, name, False)
         column = self._columns.get(name)
         if column is None:
             column = self._columns[name] = _Column(None)
@@ -112,6 +115,8 @@ class Columns:
 
     def write(self, name: str) -> Any:
         """A column as it is now, for a kernel that changes it: from now on the device has its newest values."""
+        if watch.current is not None:
+            watch.current.asked(self, name, True)
         array = self.read(name)
         self._columns[name].newest = DEVICE
         return array

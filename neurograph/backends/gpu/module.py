@@ -11,6 +11,7 @@ import cupy
 import numpy as np
 
 from ..device import header_options
+from . import watch
 
 SOURCES = Path(__file__).parent / "sources"
 OPTIONS = ("-std=c++17", f"-I{SOURCES}", *header_options())
@@ -62,9 +63,29 @@ def _written(argument: Any) -> str:
     return str(argument) if isinstance(argument, int) else TYPES[np.dtype(argument).name]
 
 
+class Kernel:
+    """A compiled kernel: called as CuPy's, and with its attributes."""
+
+    __slots__ = ("compiled",)
+
+    def __init__(self, compiled: Any):
+        object.__setattr__(self, "compiled", compiled)
+
+    def __call__(self, grid: Any, block: Any, arguments: tuple[Any, ...], *, shared_mem: int = 0) -> None:
+        if watch.current is not None:
+            watch.current.launched(self, grid, block, arguments, shared_mem)
+        self.compiled(grid, block, arguments, shared_mem=shared_mem)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.compiled, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.compiled, name, value)
+
+
 @cache
-def _kernel(source: str, expression: str) -> Any:
+def _kernel(source: str, expression: str) -> Kernel:
     # One module an instance: few of them are used by one network, and compiling all would take minutes.
     code = (SOURCES / source).read_text()
     module = cupy.RawModule(code=code, options=OPTIONS, name_expressions=(expression,))
-    return module.get_function(expression)
+    return Kernel(module.get_function(expression))

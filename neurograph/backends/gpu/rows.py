@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -11,10 +12,12 @@ import numpy as np
 from ...locks import ALONE
 from ...plan import MEAN, Plan
 from ..state import State
-from . import staged
+from . import sliced, staged
+from .graphs import Buffers, replays_of
 from .mirror import Mirror, Rows, mirror_of
 from .module import Family
 from .staging import INPUTS, Part, staging_of
+from .storage import Stored, storage_of
 
 __all__ = ["Pass", "backward", "footprint", "forward", "prepare", "stream"]
 
@@ -37,6 +40,7 @@ TOGETHER = 8  # warps of a block that share the columns of one row, at most
 # far LONGER than the mean.
 LONG, CHUNK, MANY, LONGER = 1024, 512, 4096, 4
 ENOUGH_READS = 2  # of a weight in one pass, from which the weights are brought into the order of the rows
+FEWEST = 32  # samples that tiles and dense blocks are worth
 NOT_CUT = 2**31 - 1
 LAST_GRID = 65535  # blocks along y and z
 
@@ -265,14 +269,15 @@ class Pass:
         self._dtype = plan.graph.dtype
         self.steps, self.history, self.ld = steps, plan.history, width(batch)
         self._shapes = _shapes_of(plan, batch, steps)
-        self._buffers: dict[str, Any] = {}
+        self._buffers = Buffers()
         if isinstance(reuse, Pass) and reuse._dtype == self._dtype:
             if reuse._shapes is self._shapes:
                 self._buffers = reuse._buffers
             else:
                 same = {name: a for name, a in reuse._buffers.items() if a.shape == self._shapes.get(name)}
-                self._buffers = same
+                self._buffers.update(same)
         self._divisor: np.ndarray | None = None
+        self.stored: Stored | None = reuse.stored if isinstance(reuse, Pass) and reuse.ld == self.ld else None
         self.differentiated = False
 
     def buffer(self, name: str) -> Any:
@@ -287,6 +292,10 @@ class Pass:
             self._buffers[name] = cupy.empty((count,), dtype)
         return self._buffers[name]
 
+    def replay(self, name: str, flags: tuple[bool, ...], launch: Callable[[], None]) -> None:
+        """Launch what runs on the arrays of this pass, as one CUDA graph where it has been launched before."""
+        replays_of(self._plan)[name].run((self._batch, self.steps, flags), self._buffers, launch)
+
     @property
     def nbytes(self) -> int:
         """Bytes of what the pass holds."""
@@ -300,7 +309,11 @@ class Pass:
     @property
     def device_outputs(self) -> Any:
         """The same, on the device."""
-        return self.read("acts", layout_of(self._plan).output_slots, self.history, self.steps)
+        return self.read_outputs(cupy.empty((self._batch, self.steps, len(self._plan.outputs)), self._dtype))
+
+    def read_outputs(self, into: Any) -> Any:
+        """The same, in an array of the caller's."""
+        return self.read("acts", layout_of(self._plan).output_slots, self.history, self.steps, into)
 
     def activations(self, slots: np.ndarray, first: int = 0) -> np.ndarray:
         """(batch, steps - first, len(slots)); a negative ``first`` begins in the state."""
@@ -330,10 +343,10 @@ class Pass:
     def _fetch(self, name: str, slots: np.ndarray, first: int, steps: int) -> np.ndarray:
         return cupy.asnumpy(self.read(name, cupy.asarray(np.ascontiguousarray(slots, np.int32)), first, steps))
 
-    def read(self, name: str, slots: Any, first: int, steps: int) -> Any:
+    def read(self, name: str, slots: Any, first: int, steps: int, into: Any = None) -> Any:
         """Some rows of ``steps`` steps from the ``first`` one in the buffer, as (batch, steps, len(slots))."""
         n = self._plan.n_special if name == "delta_special" else self._n
-        array = cupy.empty((self._batch, steps, len(slots)), self._dtype)
+        array = cupy.empty((self._batch, steps, len(slots)), self._dtype) if into is None else into
         if array.size:
             FROM_ROWS(self._dtype)(
                 _tiles(len(slots), self._batch, steps),
@@ -386,12 +399,12 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
         X = np.asarray(X)
     with ALONE:
         run = Pass(plan, len(X), X.shape[1], reuse)
-        _begin(plan, run, X, state)
-        _forward(plan, run, keep)
+        begin(plan, run, X, state)
+        run.replay("forward", (keep,), lambda: launch_forward(plan, run, keep))
     return run
 
 
-def _begin(plan: Plan, run: Pass, X: Any, state: State | None) -> None:
+def begin(plan: Plan, run: Pass, X: Any, state: State | None = None) -> None:
     """Fill the rows of the inputs and of the state."""
     layout, n = layout_of(plan), run._n
     acts = run.buffer("acts")
@@ -409,12 +422,21 @@ def _begin(plan: Plan, run: Pass, X: Any, state: State | None) -> None:
     run.write("acts", layout.input_slots, X, run.history, n)
 
 
-def _forward(plan: Plan, run: Pass, keep: bool) -> None:
+def launch_forward(plan: Plan, run: Pass, keep: bool) -> None:
+    """Compute all rows that are not there yet."""
+    keep_z = plan.leaks or (keep and plan.needs_preactivation)
+    acts = run.buffer("acts")
+    z = run.buffer("z") if keep_z else acts
+    if sliced.pays(plan, run._batch):
+        sliced.forward(plan, acts, z, keep_z, run._batch, run.steps)
+    else:
+        _forward_rows(plan, run, acts, z, keep_z)
+
+
+def _forward_rows(plan: Plan, run: Pass, acts: Any, z: Any, keep_z: bool) -> None:
     layout, graph, mirror, dtype = layout_of(plan), plan.graph, mirror_of(plan.graph), run._dtype
     neurons, rows = mirror.neurons, mirror.incoming
-    weight, acts = mirror.connections.read("weight"), run.buffer("acts")
-    keep_z = plan.leaks or (keep and plan.needs_preactivation)
-    z = run.buffer("z") if keep_z else acts
+    weight = mirror.connections.read("weight")
     bias, parameter = neurons.read("bias"), neurons.read("activation_parameter")
     activation, aggregation = neurons.read("activation"), neurons.read("aggregation")
     time_constant = neurons.read("time_constant") if plan.leaks else bias
@@ -433,19 +455,37 @@ def _forward(plan: Plan, run: Pass, keep: bool) -> None:
     shape = np.int32(run._n), np.int32(run._batch), np.int32(run.ld)
     flags = np.int32(plan.leaks), acts, z, np.int32(keep_z)
     functions = bias, activation, parameter, aggregation, time_constant, *flags
-    common = rows.start, rows.length, ends, rows.slot, ordered, np.int32(by_slot), *functions, partial
-    staging = staging_of(plan, mirror)
-    parts = [staging.forward(mirror, g, targets.generation(g), run.ld, dtype) for g in range(len(targets.works))]
+    stored, staging = stored_for(plan, mirror, run), staging_of(plan, mirror)
+    slots = [targets.generation(g) for g in range(len(targets.works))]
+    parts = [
+        None
+        if stored is not None and stored.storage.seeded_in[of].any()
+        else staging.forward(mirror, g, of, run.ld, dtype)
+        for g, of in enumerate(slots)
+    ]
     staged_weights = [part and part.buckets.weights(weight) for part in parts]
     columns = bias, parameter, activation, aggregation, rows.length
-    launches = targets.launches(WARPS, parts, min(pieces, LAST_GRID))
+    where = rows.start, rows.length, ends, rows.slot, ordered, np.int32(by_slot), np.int32(0)
+    columns_grid = min(pieces, LAST_GRID)
+    launches = [(targets.launches(WARPS, parts, columns_grid), where)]
+    if stored is not None:
+        plain, seeded = _apart(stored, "targets", targets, graph.incoming.length, graph.edits)
+        rest = *stored.storage.rest_in, weight, np.int32(1), np.int32(1)
+        launches = [
+            (plain.launches(WARPS, parts, columns_grid), where),
+            (seeded.launches(WARPS, [None] * len(parts), columns_grid), rest),
+        ]
+        stored.begin(mirror, weight, acts)
     kernel, special = FORWARD(dtype, lanes), AGGREGATE_SPECIAL(dtype) if plan.n_special else None
     for t in range(run.steps):
         base = np.int64((run.history + t) * run._n)
-        of_step = (*common, base, *shape)
-        for g, of_generation in enumerate(launches):
-            for grid, which in of_generation:
-                kernel(grid, (THREADS,), which + of_step)
+        of_step = (*functions, partial, base, *shape)
+        for g in range(len(parts)):
+            if stored is not None:
+                stored.forward(g, weight, acts)
+            for of_order, adjacency in launches:
+                for grid, which in of_order[g]:
+                    kernel(grid, (THREADS,), which + adjacency + of_step)
             if (part := parts[g]) is not None:
                 own = slice(int(base), int(base) + run._n)
                 own_z = z[own] if keep_z else None
@@ -460,6 +500,34 @@ def _forward(plan: Plan, run: Pass, keep: bool) -> None:
                         run.buffer("kept"), np.int32(t), base, *shape,
                     ),
                 )  # fmt: skip
+            if stored is not None:
+                stored.finish(g, acts)
+
+
+def stored_for(plan: Plan, mirror: Mirror, run: Pass) -> Stored | None:
+    """The tiles and dense blocks of a pass, if there are any, and samples enough for them."""
+    if run.steps > 1 or plan.history or run._batch < FEWEST:
+        return None
+    storage = storage_of(plan)
+    if not storage.refresh(mirror):
+        return None
+    if run.stored is None or run.stored.storage is not storage or run.stored.surveys != storage.surveys:
+        run.stored = storage.start(run.ld)
+    return run.stored
+
+
+def _apart(stored: Stored, name: str, order: Order, length: np.ndarray, edits: int) -> list[Order]:
+    """An order's neurons of which all connections run by rows, and those that have a rest of them."""
+    storage = stored.storage
+    if name not in storage.orders:
+        seeded = (storage.seeded_in if name == "targets" else storage.seeded_out)[order.host]
+        storage.orders[name] = [
+            Order(order.host[chosen], np.append(0, np.cumsum(chosen))[order.bounds], length)
+            for chosen in (~seeded, seeded)
+        ]
+    for part in storage.orders[name]:
+        part.cut(length, edits)
+    return storage.orders[name]
 
 
 def backward(
@@ -478,7 +546,6 @@ def backward(
     with ALONE:
         history, n, n_special = run.history, run._n, plan.n_special
         delta, special = run.buffer("delta"), run.buffer("delta_special")
-        run.write("by_output", layout_of(plan).output_numbers, gradient, 0, len(plan.outputs))
         if history:
             ends, special_ends = delta[run.steps * n :], special[run.steps * n_special :]
             if later is None:
@@ -486,15 +553,38 @@ def backward(
                 special_ends.fill(0)
             else:
                 ends[:], special_ends[:] = later
-        if plan.has_mean:
-            fan_in = np.maximum(plan.graph.incoming.length[:n], 1)
-            run._divisor = np.where(plan.graph.neurons.read("aggregation") == MEAN, fan_in, 1).astype(run._dtype)
-        _backward(plan, run, add, constant_state)
-        run.differentiated = True
+        run.write("by_output", layout_of(plan).output_numbers, gradient, 0, len(plan.outputs))
+        run.replay("backward", (add, constant_state), lambda: _backward(plan, run, add, constant_state))
+        finish(plan, run)
         return (delta[: history * n].copy(), special[: history * n_special].copy()) if history else None
 
 
+def launch_backward(plan: Plan, run: Pass, gradient: Any) -> None:
+    """Go back from ``gradient`` (batch, 1, n_outputs), an array of the device, where nothing comes later."""
+    run.write("by_output", layout_of(plan).output_numbers, gradient, 0, len(plan.outputs))
+    _backward(plan, run, False, False)
+
+
+def finish(plan: Plan, run: Pass) -> None:
+    """Remember what is to be known of a pass that has gone back."""
+    if plan.has_mean:
+        fan_in = np.maximum(plan.graph.incoming.length[: run._n], 1)
+        run._divisor = np.where(plan.graph.neurons.read("aggregation") == MEAN, fan_in, 1).astype(run._dtype)
+    run.differentiated = True
+
+
 def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
+    if sliced.pays(plan, run._batch) and sliced.has_room(plan, run._batch, run.steps):
+        z = run.buffer("z") if plan.needs_preactivation or plan.leaks else None
+        sliced.backward(
+            plan, run.buffer("acts"), z, run.buffer("by_output"), layout_of(plan).output_columns, run.buffer("delta"),
+            run._batch, run.steps, 0, add, constant_state,
+        )  # fmt: skip
+    else:
+        _backward_rows(plan, run, add, constant_state)
+
+
+def _backward_rows(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
     layout, graph, mirror, dtype = layout_of(plan), plan.graph, mirror_of(plan.graph), run._dtype
     neurons, rows = mirror.neurons, mirror.outgoing
     weight, grad = mirror.connections.read("weight"), mirror.connections.write("grad")
@@ -526,9 +616,26 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
     staging = staging_of(plan, mirror)
     numbers = range(INPUTS, len(layout.sources.works))
     slots = [layout.inputs.generation(0), *(layout.sources.generation(g) for g in numbers[1:])]
-    parts = [staging.backward(mirror, g, s, run.ld, dtype) for g, s in zip(numbers, slots, strict=True)]
+    stored = stored_for(plan, mirror, run)
+    parts = [
+        None
+        if stored is not None and stored.storage.seeded_out[of].any()
+        else staging.backward(mirror, g, of, run.ld, dtype)
+        for g, of in zip(numbers, slots, strict=True)
+    ]
     staged_weights = [part and part.buckets.weights(weight) for part in parts]
-    launches = layout.inputs.launches(rows_a_block, parts[:1]) + layout.sources.launches(rows_a_block, parts[1:])
+    where = rows.start, rows.length, ends, rows.slot, np.int32(0)
+    inputs, sources = layout.inputs, layout.sources
+    launches = [(_both_launches(inputs, sources, rows_a_block, parts), where)]
+    if stored is not None:
+        plain_inputs, seeded_inputs = _apart(stored, "inputs", inputs, graph.outgoing.length, graph.edits)
+        plain, seeded = _apart(stored, "sources", sources, graph.outgoing.length, graph.edits)
+        rest = *stored.storage.rest_out, np.int32(1)
+        launches = [
+            (_both_launches(plain_inputs, plain, rows_a_block, parts), where),
+            (_both_launches(seeded_inputs, seeded, rows_a_block, [None] * len(parts)), rest),
+        ]
+        stored.begin_backward(mirror, weight, acts)
     spread, n, n_outputs = SPREAD_SPECIAL(dtype) if plan.n_special else None, run._n, len(plan.outputs)
     orders = [(layout.inputs, 0), *((layout.sources, g) for g in range(len(layout.sources.works)))]
     adjacency = rows.start, rows.length, ends, rows.slot, weight, grad
@@ -545,12 +652,12 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
         of_step = (*places, np.int64(t * n_outputs), np.int32(n))
         rests = [
             [
-                (*adjacency, bias_grad, fresh, *functions, np.int32(constant), *of_step, np.int32(column), *shape)
+                (weight, grad, bias_grad, fresh, *functions, np.int32(constant), *of_step, np.int32(column), *shape)
                 for column in columns
             ]
             for constant in (0, 1)
         ]
-        for g in reversed(range(len(launches))):
+        for g in reversed(range(len(parts))):
             constant = int(t < 0 or g == 0)
             if spread is not None:
                 order, number = orders[g]
@@ -565,12 +672,24 @@ def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
                             by_special, np.int32(t), np.int32(run.steps), before, np.int32(n), *shape,
                         ),
                     )  # fmt: skip
+            if stored is not None and g:
+                stored.backward(g - 1, weight, delta)
             # All columns of the chunks come before those of the rows, which add their sums.
-            for grid, which in launches[g]:
-                for rest in rests[constant]:
-                    kernel(grid, threads, which + rest, shared_mem=shared)
+            for of_order, ends_of in launches:
+                for grid, which in of_order[g]:
+                    for remaining in rests[constant]:
+                        kernel(grid, threads, which + ends_of + remaining, shared_mem=shared)
             if (part := parts[g]) is not None:
                 _backward_staged(plan, run, mirror, part, staged_weights[g], t, bool(constant), not fresh)
+            if stored is not None and g:
+                stored.finish_backward(g - 1, delta)
+    if stored is not None:
+        stored.gradient(acts, delta, add, grad)
+
+
+def _both_launches(inputs: Order, sources: Order, rows_a_block: int, parts: list[Part | None]) -> list[list[Launch]]:
+    """Those of the inputs, and behind them those of each generation."""
+    return inputs.launches(rows_a_block, parts[:1]) + sources.launches(rows_a_block, parts[1:])
 
 
 def _backward_staged(

@@ -27,6 +27,8 @@ def allocate(shape: Any, dtype: Any, order: str = "C") -> ndarray:
             raise ValueError("Negative dimensions are not allowed")
         count *= n
     memory = Memory(count * dtype.itemsize)
+    if state.pool is not None:
+        state.pool.kept.append(memory)
     return ndarray._of(memory.bytes.view(dtype).reshape(shape, order="F" if order == "F" else "C"), memory)
 
 

@@ -81,12 +81,13 @@ __device__ inline void spread(long long k0, long long k1, int lowest, const int*
 // rows are `cut`, the same of chunks, as in `forward_rows`. Those that are `constant`, inputs or a state that was given,
 // have no delta. `other` holds displacements from the first row of the step in `delta`, row `base`; those below
 // `lowest` are of steps before the first, which have no deltas. A mean's delta is divided by its fan-in as it is stored;
-// that of a special neuron goes to `delta_special`, and its row of `delta` is 0.
+// that of a special neuron goes to `delta_special`, and its row of `delta` is 0. Rows of `delta` that are `seeded` hold a
+// part of what their targets send back already.
 template <typename T, int LANES, int PIECES, bool TOGETHER>
 __device__ inline void backward_row(
     int task, const int* order, int first, int cut, int longest, int chunk, const int* chunk_row,
     const int* chunk_begin, const int* first_chunk, const long long* start, const int* length, const int* other,
-    const int* slot, const T* weight, T* grad, T* bias_grad, int fresh, const signed char* activation,
+    const int* slot, int seeded, const T* weight, T* grad, T* bias_grad, int fresh, const signed char* activation,
     const T* parameter, const signed char* aggregation, const int* fan_in, const T* time_constant, int leaks,
     const int* special, int n_special, const T* by_special, const int* output, const T* by_output, const T* acts,
     const T* z, T* delta, T* delta_special, T* partial, int constant, int lowest, long long at_acts, long long base,
@@ -143,6 +144,7 @@ __device__ inline void backward_row(
         const int column = columns.at[p];
         const long long own = (base + r) * ld + column;
         if (column_of >= 0) add(sum[p], load(by_output + (at_output + column_of) * ld + column));
+        if (seeded) add(sum[p], load(delta + own));
         if (n_special > 0) add(sum[p], load(by_special + (long long)r * ld + column));
         if (code == RELU) {
 #pragma unroll
@@ -196,7 +198,7 @@ __device__ inline void backward_row(
 #define PARAMETERS                                                                                                \
     const int *order, int first, int count, int cut, int longest, int chunk, const int *chunk_row,                \
         const int *chunk_begin, const int *first_chunk, const long long *start, const int *length,                \
-        const int *other, const int *slot, const T *weight, T *grad, T *bias_grad, int fresh,                     \
+        const int *other, const int *slot, int seeded, const T *weight, T *grad, T *bias_grad, int fresh,         \
         const signed char *activation, const T *parameter, const signed char *aggregation, const int *fan_in,     \
         const T *time_constant, int leaks, const int *special, int n_special, const T *by_special,                \
         const int *output, const T *by_output, const T *acts, const T *z, T *delta, T *delta_special, T *partial, \
@@ -204,8 +206,8 @@ __device__ inline void backward_row(
         int n, int first_column, int batch, int ld
 
 #define ARGUMENTS                                                                                                      \
-    order, first, cut, longest, chunk, chunk_row, chunk_begin, first_chunk, start, length, other, slot, weight, grad,  \
-        bias_grad, fresh, activation, parameter, aggregation, fan_in, time_constant, leaks, special, n_special,        \
+    order, first, cut, longest, chunk, chunk_row, chunk_begin, first_chunk, start, length, other, slot, seeded,        \
+        weight, grad, bias_grad, fresh, activation, parameter, aggregation, fan_in, time_constant, leaks, special, n_special,        \
         by_special, output, by_output, acts, z, delta, delta_special, partial, constant, lowest, at_acts, base,        \
         at_special, at_output, n, first_column, batch, ld
 

@@ -39,14 +39,14 @@ __device__ inline Four<T> gather(long long k0, long long k1, int group, const in
 
 // One step of `count` neurons from order[first] on, or, where rows are `cut`, the sums of `count` chunks from chunk
 // `first` on. Rows longer than `longest` are the sums of their chunks, which ran before. `other` holds displacements
-// from the first row of the step, which is row `base`.
+// from the first row of the step, which is row `base`. Targets that are `seeded` hold a part of their sum already.
 template <typename T, int LANES>
 __global__ void __launch_bounds__(128, sizeof(T) == 4 ? 8 : 5)
     forward_rows(const int* order, int first, int count, int cut, int longest, int chunk,
                              const int* chunk_row, const int* chunk_begin, const int* first_chunk,
                              const long long* start, const int* length, const int* __restrict__ other,
-                             const int* __restrict__ slot, const T* __restrict__ weight, int by_slot, const T* bias,
-                             const signed char* activation, const T* parameter, const signed char* aggregation,
+                             const int* __restrict__ slot, const T* __restrict__ weight, int by_slot, int seeded,
+                             const T* bias, const signed char* activation, const T* parameter, const signed char* aggregation,
                              const T* time_constant, int leaks, T* acts, T* z, int keep_z, T* partial, long long base,
                              int n, int batch, int ld) {
     int task = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
@@ -79,6 +79,7 @@ __global__ void __launch_bounds__(128, sizeof(T) == 4 ? 8 : 5)
             continue;
         }
         long long own = (base + r) * ld + column;
+        if (seeded) add(sum, load(acts + own));
         T divisor = aggregation[r] == MEAN && entries > 0 ? T(entries) : T(1);
         T tau = leaks ? time_constant[r] : T(1);
 #pragma unroll

@@ -94,7 +94,10 @@ class Generation:
     def by_rows(self) -> tuple[Step, Callable[[], Any]]:
         """A warp a row; the weights are brought into the order of the rows each time."""
         from ....backends.gpu import rows
+        from ....backends.gpu.costs import ROWS
+        from ....backends.gpu.storage import Storage
 
+        self.plan.layouts["gpu storage"] = Storage(self.plan, ROWS)
         runs = []
         for x in self.inputs:
             run = rows.Pass(self.plan, self.batch, 1)
@@ -162,14 +165,9 @@ class Generation:
             cluster[slots], position[slots] = number, np.arange(len(slots))
         block = Block(self.sources, self.targets, 0, 1)
         sets = [(acts,) for acts in self.activations()]
-        made = Dense(
-            self.mirror.incoming,
-            cupy.asarray(cluster),
-            cupy.asarray(position),
-            np.dtype(np.float32),
-            sets[0][0].shape[1],
-            precision,
-        )
+        ends = cupy.asarray(cluster), cupy.asarray(position)
+        made = Dense(*ends, np.dtype(np.float32), sets[0][0].shape[1], precision)
+        made.begin(self.mirror.incoming)
         weight = self.mirror.connections.read("weight")
         step = events.rotated(lambda acts: made.forward(block, weight, acts, False), sets)
         return step, lambda: sets[0][0].get()[self.targets, : self.batch]

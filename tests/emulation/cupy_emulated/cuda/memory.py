@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from ... import state
 from ...memory import used
@@ -15,6 +18,14 @@ class OutOfMemoryError(MemoryError):
 
 
 class MemoryPool:
+    """A pool; what is allocated from one of its own stays allocated as long as the pool lives."""
+
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
+
+    def malloc(self, size: int) -> Any:
+        raise NotImplementedError("only using_allocator(pool.malloc) is emulated")
+
     def used_bytes(self) -> int:
         return used()
 
@@ -50,3 +61,16 @@ class _PinnedMemoryPool:
 
 default_pool = MemoryPool()
 default_pinned_pool = _PinnedMemoryPool()
+
+
+@contextmanager
+def using_allocator(allocator: Callable[[int], Any]) -> Iterator[None]:
+    """Allocate from a pool for a while."""
+    pool = getattr(allocator, "__self__", None)
+    if not isinstance(pool, MemoryPool):
+        raise NotImplementedError("only the malloc of a MemoryPool is emulated")
+    before, state.pool = state.pool, pool
+    try:
+        yield
+    finally:
+        state.pool = before

@@ -1,0 +1,99 @@
+"""Whole passes with tiles and dense blocks among the rows, against the reference backend."""
+
+import numpy as np
+import pytest
+
+import neurograph as ng
+from neurograph import backends
+from neurograph.backends import reference
+from neurograph.backends.gpu import costs, rows
+from neurograph.backends.gpu.storage import storage_of
+
+from .test_rows import assert_equal, everything
+from .test_storage import BOTH, DENSE, TILES
+
+SIZES = (33, 40, 35, 20, 6)
+AGGREGATIONS = ("sum", "mean", "product")
+
+
+def network(rng, dtype, functions=True):
+    """Layers joined densely, half and in blocks, with connections across, and in one layer other aggregations."""
+    net = ng.Network(seed=1, dtype=dtype, backend="reference")
+    layers = [net.add_inputs(SIZES[0])]
+    for i, size in enumerate(SIZES[1:]):
+        make = net.add_outputs if i == len(SIZES) - 2 else net.add_neurons
+        layers.append(make(size, activation=("relu", "tanh", "gelu", "identity")[i], bias=0.1))
+    if functions:
+        for k, neuron in enumerate(layers[3]):
+            neuron.aggregation = AGGREGATIONS[k % 3]
+    for a, b, density in ((0, 1, 1.0), (1, 2, 0.5), (0, 2, 0.2), (2, 3, 0.2), (2, 4, 0.9), (3, 4, 0.9), (1, 4, 1.0)):
+        chosen = rng.random((SIZES[a], SIZES[b])) < density
+        i, j = np.nonzero(chosen)
+        weight = rng.normal(size=len(i)) / np.sqrt(SIZES[a])
+        net.add_connections(np.asarray(layers[a].ids)[i], np.asarray(layers[b].ids)[j], weight=weight)
+    net.mark_outputs(layers[1][:3])
+    return net
+
+
+def both(gpu, net, batch, rng, add=False):
+    """What the backend under test and the reference make of a batch."""
+    X = rng.normal(size=(batch, 1, net.n_inputs)).astype(net.graph.dtype)
+    upstream = rng.normal(size=(batch, 1, net.n_outputs)).astype(net.graph.dtype)
+    found, held = everything(backends.get_backend(gpu), net, X, upstream, add=add)
+    expected, _ = everything(reference, net, X, upstream, add=add)
+    return found, expected, held
+
+
+@pytest.mark.parametrize("given", [TILES, DENSE, BOTH])
+@pytest.mark.parametrize("dtype, batch", [("float64", 33), ("float32", 130)])
+def test_passes(gpu, rng, monkeypatch, given, dtype, batch):
+    """Outputs, activations, deltas and gradients, also after edits."""
+    monkeypatch.setattr(costs, "given", given)
+    net = network(rng, dtype)
+    found, expected, held = both(gpu, net, batch, rng)
+    assert held.run.stored is not None
+    assert_equal(found, expected, dtype)
+    storage, surveys = storage_of(net.plan), storage_of(net.plan).surveys
+    assert bool(storage.blocks) == (given is not TILES) and (storage.tiles is not None) == (given is not DENSE)
+    text = str(net.plan)
+    assert ("dense block of" in text) == bool(storage.blocks) and ("tiles of 16 x 16" in text) == (given is not DENSE)
+    taken, counted = held.run.stored.nbytes, storage.footprint(held.run.ld, True)
+    assert storage.nbytes > 0 and 0 < taken < held.run.nbytes and taken == counted
+    assert rows.footprint(net.plan, batch, 1, True) > counted
+    for _ in range(2):
+        for slot in rng.choice(net.graph.connections.live(), 20, replace=False):
+            ends = (int(net.graph.neurons["id"][net.graph.connections[end][slot]]) for end in ("source", "target"))
+            net.prune(net.connection(*ends))
+        net.connect(net.inputs, net.homes[2], density=0.05)
+        found, expected, held = both(gpu, net, batch, rng, add=False)
+        assert_equal(found, expected, dtype)
+    assert held.run.stored.storage is storage and storage.surveys == surveys
+
+
+def test_an_edit_between_forward_and_backward(gpu, rng, monkeypatch):
+    """A survey in between finds other tiles: what they multiply is looked up again."""
+    monkeypatch.setattr(costs, "given", TILES)
+    monkeypatch.setattr(rows, "FEWEST", 1)
+    net = network(rng, "float32", functions=False)
+    X, upstream = rng.normal(size=(5, 1, net.n_inputs)), rng.normal(size=(5, 1, net.n_outputs))
+    results = []
+    for backend in (backends.get_backend(gpu), reference):
+        run = backend.forward(net.plan, X.astype(np.float32), True)
+        storage = storage_of(net.plan)
+        monkeypatch.setattr(storage, "_known", False)
+        monkeypatch.setattr(costs, "given", BOTH)
+        backend.backward(net.plan, run, upstream.astype(np.float32))
+        results.append(net.connections.grad.copy())
+    np.testing.assert_allclose(*results, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision, tolerance", [("tf32", 3e-3), ("bf16", 3e-2)])
+def test_mixed_precision(gpu, rng, monkeypatch, precision, tolerance):
+    """Factors in few bits, sums in float32: as near as that allows, and not nearer."""
+    monkeypatch.setattr(costs, "given", BOTH)
+    net = network(rng, "float32", functions=False)
+    net.graph.precision = precision
+    found, expected, _ = both(gpu, net, 40, rng)
+    for name in ("outputs", "grad", "bias_grad"):
+        far = np.linalg.norm(found[name] - expected[name]) / np.linalg.norm(expected[name])
+        assert tolerance / 1000 < far < tolerance, name
