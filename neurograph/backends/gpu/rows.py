@@ -135,6 +135,10 @@ class Order:
         """Slots of a generation."""
         return self.host[self.bounds[g] : self.bounds[g + 1]]
 
+    def on_device(self, g: int) -> Any:
+        """The same, on the device."""
+        return self.slots[int(self.bounds[g]) : int(self.bounds[g + 1])]
+
     def launches(self, rows_a_block: int, parts: list[Part | None], *others: int) -> list[list[Launch]]:
         """For each generation those of the chunks of long rows and of the rows, without ``parts`` that run staged."""
         key = rows_a_block, tuple(part and part.long for part in parts), *others
@@ -250,7 +254,9 @@ def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
         names.append("z")
     if keep:
         names += ["delta", "delta_special", "by_special", "by_output"]
-    return sum(shapes[name][0] * shapes[name][1] for name in names) * plan.graph.dtype.itemsize
+    staging: Any = plan.layouts.get("gpu staged")
+    more = 0 if staging is None else staging.footprint(batch, steps, keep)
+    return sum(shapes[name][0] * shapes[name][1] for name in names) * plan.graph.dtype.itemsize + more
 
 
 def stream(plan: Plan, X: Any, batch_size: int | None, reuse: Any) -> None:
@@ -420,6 +426,7 @@ def begin(plan: Plan, run: Pass, X: Any, state: State | None = None) -> None:
                 assert state.potentials is not None
                 run.write("z", everybody, state.potentials[:, None], run.history - 1, n)
     run.write("acts", layout.input_slots, X, run.history, n)
+    staging_of(plan, mirror_of(plan.graph))  # follows edits here, for what follows may be recorded
 
 
 def launch_forward(plan: Plan, run: Pass, keep: bool) -> None:
@@ -460,7 +467,7 @@ def _forward_rows(plan: Plan, run: Pass, acts: Any, z: Any, keep_z: bool) -> Non
     parts = [
         None
         if stored is not None and stored.storage.seeded_in[of].any()
-        else staging.forward(mirror, g, of, run.ld, dtype)
+        else staging.forward(mirror, g, of, run._batch)
         for g, of in enumerate(slots)
     ]
     staged_weights = [part and part.buckets.weights(weight) for part in parts]
@@ -477,9 +484,12 @@ def _forward_rows(plan: Plan, run: Pass, acts: Any, z: Any, keep_z: bool) -> Non
         ]
         stored.begin(mirror, weight, acts)
     kernel, special = FORWARD(dtype, lanes), AGGREGATE_SPECIAL(dtype) if plan.n_special else None
+    halves = Halves(run, "acts") if staging.rounds and any(parts) else None
     for t in range(run.steps):
         base = np.int64((run.history + t) * run._n)
         of_step = (*functions, partial, base, *shape)
+        if halves is not None:
+            halves.follow(t, layout.input_slots)
         for g in range(len(parts)):
             if stored is not None:
                 stored.forward(g, weight, acts)
@@ -488,8 +498,8 @@ def _forward_rows(plan: Plan, run: Pass, acts: Any, z: Any, keep_z: bool) -> Non
                     kernel(grid, (THREADS,), which + adjacency + of_step)
             if (part := parts[g]) is not None:
                 own = slice(int(base), int(base) + run._n)
-                own_z = z[own] if keep_z else None
-                staged.forward(part.buckets, staged_weights[g], acts[own], run._batch, own_z, columns)
+                x, own_z = acts[own] if halves is None else halves.step(t), z[own] if keep_z else None
+                staged.forward(part.buckets, staged_weights[g], x, acts[own], run._batch, own_z, columns)
             if special is not None and (work := layout.special_targets.works[g]).size:
                 special(
                     _blocks(work.size * run.ld),
@@ -502,6 +512,8 @@ def _forward_rows(plan: Plan, run: Pass, acts: Any, z: Any, keep_z: bool) -> Non
                 )  # fmt: skip
             if stored is not None:
                 stored.finish(g, acts)
+            if halves is not None and any(parts[g + 1 :]):
+                halves.follow(t, targets.on_device(g))
 
 
 def stored_for(plan: Plan, mirror: Mirror, run: Pass) -> Stored | None:
@@ -620,7 +632,7 @@ def _backward_rows(plan: Plan, run: Pass, add: bool, constant_state: bool) -> No
     parts = [
         None
         if stored is not None and stored.storage.seeded_out[of].any()
-        else staging.backward(mirror, g, of, run.ld, dtype)
+        else staging.backward(mirror, g, of, run._batch)
         for g, of in zip(numbers, slots, strict=True)
     ]
     staged_weights = [part and part.buckets.weights(weight) for part in parts]
@@ -645,6 +657,11 @@ def _backward_rows(plan: Plan, run: Pass, add: bool, constant_state: bool) -> No
         partial,
     )  # fmt: skip
     shape = np.int32(run._batch), np.int32(run.ld)
+    halves = None
+    if staging.rounds and any(parts):
+        halves = Halves(run, "acts"), Halves(run, "delta")
+        for t in range(run.steps):  # the pass itself may have rounded none, or fewer
+            halves[0].follow(t, cupy.arange(n, dtype=np.int32))
     for t in reversed(range(-run.history if constant_state else 0, run.steps)):
         fresh = np.int32(t == run.steps - 1 and not add)
         before = np.int64((run.history + t) * n)
@@ -680,11 +697,30 @@ def _backward_rows(plan: Plan, run: Pass, add: bool, constant_state: bool) -> No
                     for remaining in rests[constant]:
                         kernel(grid, threads, which + ends_of + remaining, shared_mem=shared)
             if (part := parts[g]) is not None:
-                _backward_staged(plan, run, mirror, part, staged_weights[g], t, bool(constant), not fresh)
+                _backward_staged(plan, run, mirror, part, staged_weights[g], halves, t, bool(constant), not fresh)
             if stored is not None and g:
                 stored.finish_backward(g - 1, delta)
+            if halves is not None and g:
+                halves[1].follow(t, sources.on_device(g - 1))
     if stored is not None:
         stored.gradient(acts, delta, add, grad)
+
+
+class Halves:
+    """Rows of a pass as bfloat16, for generations that run staged: rounded as they are computed."""
+
+    def __init__(self, run: Pass, name: str):
+        self._rows, self._n, self._batch = run.buffer(name), run._n, run._batch
+        lead, count = staged.lead_of(run._batch, staged.HALF), run.steps * run._n
+        self._halves = run.scratch(f"{name} in halves", count * lead, staged.HALF)[: count * lead].reshape(count, lead)
+
+    def step(self, t: int) -> Any:
+        """The rows of a step, of all neurons."""
+        return self._halves[t * self._n : (t + 1) * self._n]
+
+    def follow(self, t: int, slots: Any) -> None:
+        """Round the rows of some neurons anew."""
+        staged.round_rows(self._rows[t * self._n : (t + 1) * self._n], slots, self._batch, self.step(t))
 
 
 def _both_launches(inputs: Order, sources: Order, rows_a_block: int, parts: list[Part | None]) -> list[list[Launch]]:
@@ -693,17 +729,19 @@ def _both_launches(inputs: Order, sources: Order, rows_a_block: int, parts: list
 
 
 def _backward_staged(
-    plan: Plan, run: Pass, mirror: Mirror, part: Part, weights: Any, t: int, constant: bool, add: bool
-) -> None:
+    plan: Plan, run: Pass, mirror: Mirror, part: Part, weights: Any, halves: tuple[Halves, Halves] | None, t: int,
+    constant: bool, add: bool,
+) -> None:  # fmt: skip
     """Deltas of a step, and the gradients of the outgoing weights, of the sources that run staged."""
     layout, n = layout_of(plan), run._n
     own = slice(t * n, (t + 1) * n)  # without history, the same rows everywhere
     acts, delta = run.buffer("acts")[own], run.buffer("delta")[own]
+    y, by_target = (acts, delta) if halves is None else (halves[0].step(t), halves[1].step(t))
     buckets, grad = part.buckets, mirror.connections.write("grad")
-    groups = staged.backward_shape(buckets, run.ld, acts.dtype).strips
+    groups = staged.backward_shape(buckets, y.shape[1], y.dtype).strips
     dots = run.scratch("dots", groups * buckets.places, np.float32)[: groups * buckets.places]
     scratch = dots.reshape(groups, buckets.places)
-    staged.backward(buckets, weights, delta, acts, None if constant else delta, grad, add, scratch)
+    staged.backward(buckets, weights, by_target, y, None if constant else delta, grad, add, scratch)
     if constant:
         return
     neurons = mirror.neurons

@@ -39,23 +39,14 @@ __device__ __forceinline__ void widen(const uint4& bits, float (&value)[8]) {
     }
 }
 
-__device__ __forceinline__ void store(float* row, const float (&value)[4]) {
-    *reinterpret_cast<float4*>(row) = make_float4(value[0], value[1], value[2], value[3]);
+// The `left` columns of a row from here on, or all that the lane has: multiples of four.
+__device__ __forceinline__ void store(float* row, const float (&value)[4], long long left) {
+    if (left > 0) *reinterpret_cast<float4*>(row) = make_float4(value[0], value[1], value[2], value[3]);
 }
 
-__device__ __forceinline__ void store(float* row, const float (&value)[8]) {
-    reinterpret_cast<float4*>(row)[0] = make_float4(value[0], value[1], value[2], value[3]);
-    reinterpret_cast<float4*>(row)[1] = make_float4(value[4], value[5], value[6], value[7]);
-}
-
-__device__ __forceinline__ unsigned halves(float low, float high) {
-    return static_cast<unsigned>(__bfloat16_as_ushort(__float2bfloat16(low))) |
-           static_cast<unsigned>(__bfloat16_as_ushort(__float2bfloat16(high))) << 16;
-}
-
-__device__ __forceinline__ void store(__nv_bfloat16* row, const float (&value)[8]) {
-    *reinterpret_cast<uint4*>(row) = make_uint4(halves(value[0], value[1]), halves(value[2], value[3]),
-                                                halves(value[4], value[5]), halves(value[6], value[7]));
+__device__ __forceinline__ void store(float* row, const float (&value)[8], long long left) {
+    if (left > 0) reinterpret_cast<float4*>(row)[0] = make_float4(value[0], value[1], value[2], value[3]);
+    if (left > 4) reinterpret_cast<float4*>(row)[1] = make_float4(value[4], value[5], value[6], value[7]);
 }
 
 // Begin to copy a tile's rows, the block's strip of their columns, behind the row of zeros: one of so many shares.
@@ -205,13 +196,13 @@ __device__ __forceinline__ void gather_quarters(const float (&sums)[ROWS][COLUMN
 }
 
 // Rows times staged rows, for one strip of columns, 8 lanes' pieces (blockIdx.y). NEURONS: write what neurons of
-// a sum or a mean give; otherwise the sums alone, to `z`. A lane has SUMS accumulators: SUMS / COLUMNS rows a warp.
+// a sum or a mean give, of `out_ld` columns, no more than `ld`; otherwise the sums alone, to `z`. A lane has SUMS accumulators: SUMS / COLUMNS rows a warp.
 template <typename T, int SUMS, bool NEURONS>
 __global__ void __launch_bounds__(THREADS<SUMS>, 1)
     staged_product(const T* __restrict__ x, long long ld, int batch, const int* __restrict__ others, int tiles,
                    int tile_rows, const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
                    const int* __restrict__ counts, const unsigned short* __restrict__ locals,
-                   const float* __restrict__ weights, T* y, float* z, long long z_ld, bool keep_z,
+                   const float* __restrict__ weights, float* y, float* z, long long out_ld, bool keep_z,
                    const float* __restrict__ bias, const float* __restrict__ parameter,
                    const signed char* __restrict__ activation, const signed char* __restrict__ aggregation,
                    const int* __restrict__ length) {
@@ -260,7 +251,7 @@ __global__ void __launch_bounds__(THREADS<SUMS>, 1)
         gather_quarters<ROWS, COLUMNS>(sums, i, quarter, sum);
         const int at = column + lane % LANES * COLUMNS;
         const int slot = i + quarter < ROWS ? of_block.slots[warp][i + quarter] : -1;
-        if (slot < 0 || at >= ld) continue;
+        if (slot < 0) continue;
         if (NEURONS) {
             const int code = activation[slot];
             const float shift = bias[slot], own = parameter[slot];
@@ -280,9 +271,9 @@ __global__ void __launch_bounds__(THREADS<SUMS>, 1)
                     out[COLUMNS - 1] = value;
                 }
             }
-            store(y + slot * ld + at, out);
+            store(y + slot * out_ld + at, out, out_ld - at);
         }
-        if (!NEURONS || keep_z) store(z + slot * z_ld + at, sum);
+        if (!NEURONS || keep_z) store(z + slot * out_ld + at, sum, out_ld - at);
     }
 }
 
@@ -397,7 +388,7 @@ __global__ void __launch_bounds__(THREADS<SUMS>, 1)
             float sum[COLUMNS];
             gather_quarters<ROWS, COLUMNS>(sums, i, quarter, sum);
             const int source = i + quarter < ROWS ? of_block.slots[warp][i + quarter] : -1;
-            if (source >= 0 && at < ld) store(z + source * z_ld + at, sum);
+            if (source >= 0) store(z + source * z_ld + at, sum, z_ld - at);
         }
     }
 }
