@@ -661,7 +661,7 @@ def _backward_rows(plan: Plan, run: Pass, add: bool, constant_state: bool) -> No
     if staging.rounds and any(parts):
         halves = Halves(run, "acts"), Halves(run, "delta")
         for t in range(run.steps):  # the pass itself may have rounded none, or fewer
-            halves[0].follow(t, cupy.arange(n, dtype=np.int32))
+            halves[0].follow(t, staging.everybody)
     for t in reversed(range(-run.history if constant_state else 0, run.steps)):
         fresh = np.int32(t == run.steps - 1 and not add)
         before = np.int64((run.history + t) * n)

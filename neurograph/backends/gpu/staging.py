@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
+import cupy
 import numpy as np
 
 from ...plan import Plan
@@ -151,6 +153,11 @@ class Staging:
                 self.stored_as, count,
             )  # fmt: skip
         return self._decided[key]
+
+    @cached_property
+    def everybody(self) -> Any:
+        """All slots, on the device."""
+        return cupy.arange(self._plan.graph.neurons.size, dtype=np.int32)
 
     @property
     def rounds(self) -> bool:
