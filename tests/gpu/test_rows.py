@@ -8,10 +8,10 @@ import pytest
 
 import neurograph as ng
 from neurograph.backends import reference
+from neurograph.backends.gpu import orders, passes, rows
+from neurograph.backends.gpu.layout import layout_of
 from neurograph.functions.activations import ACTIVATIONS
 from neurograph.functions.aggregations import AGGREGATIONS
-
-rows = pytest.importorskip("neurograph.backends.gpu.rows")
 
 FUNCTIONS = (*ACTIVATIONS, ("leaky_relu", 0.25), ("clipped_relu", 1.5), ("elu", 0.5))
 LINEAR = ("sum", "mean")
@@ -21,7 +21,7 @@ TOLERANCE = {"float32": {"rtol": 2e-4, "atol": 2e-5}, "float64": {"rtol": 1e-12,
 @pytest.fixture(autouse=True)
 def row_by_row(monkeypatch):
     """Small networks would run in slices, in one launch, which has tests of its own."""
-    monkeypatch.setattr(rows.sliced, "pays", lambda *_: False)
+    monkeypatch.setattr(passes.sliced, "pays", lambda *_: False)
 
 
 def random_network(
@@ -99,14 +99,14 @@ def check(net, batch, steps=1, **options):
     """The same from both backends."""
     X, upstream = samples(net, batch, steps)
     expected, _ = everything(reference, net, X, upstream, **options)
-    found, held = everything(rows, net, X, upstream, **options)
+    found, held = everything(passes, net, X, upstream, **options)
     assert_equal(found, expected, np.dtype(net.dtype).name)
     return held
 
 
 def test_the_source_has_the_codes_of_the_tables():
     """Activations and aggregations are numbered alike on both sides."""
-    text = (rows.Family.__init__.__globals__["SOURCES"] / "neuron.cuh").read_text()
+    text = (passes.Family.__init__.__globals__["SOURCES"] / "neuron.cuh").read_text()
     names = [re.findall(r"\w+", body) for body in re.findall(r"enum \w+ \{(.*?)\}", text, re.DOTALL)]
     assert names == [[name.upper() for name in ACTIVATIONS], [name.upper() for name in AGGREGATIONS]]
 
@@ -141,7 +141,7 @@ def test_every_activation(gpu, dtype):
         net.connect(net.add_inputs(1), net.add_outputs(1, activation=function), weight=1.0)
         upstream = np.ones_like(X)
         expected, _ = everything(reference, net, X, upstream)
-        found, _ = everything(rows, net, X, upstream)
+        found, _ = everything(passes, net, X, upstream)
         for name in ("outputs", "errors"):
             # A derivative that comes from an output near its limit has lost digits by then.
             near = {"rtol": 1e-5, "atol": 3e-7} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-15}
@@ -180,18 +180,18 @@ def test_layers_and_unions(gpu):
 @pytest.mark.parametrize("batch", [1, 6, 150])
 def test_long_rows_are_cut(gpu, batch, monkeypatch):
     """In both directions, inputs too, with more chunks than fit and with one that is nearly empty."""
-    monkeypatch.setattr(rows, "LONG", 16)
-    monkeypatch.setattr(rows, "CHUNK", 8)
+    monkeypatch.setattr(orders, "LONG", 16)
+    monkeypatch.setattr(orders, "CHUNK", 8)
     net = random_network(7, sizes=(40, 30, 30), density=0.7)
     check(net, batch)
     plan = net.plan
-    layout = rows.layout_of(plan)
+    layout = layout_of(plan)
     assert layout.targets.partials and layout.sources.partials and layout.inputs.partials
-    monkeypatch.setattr(rows, "MANY", 2)
-    monkeypatch.setattr(rows, "LONGER", 1.2)
+    monkeypatch.setattr(orders, "MANY", 2)
+    monkeypatch.setattr(orders, "LONGER", 1.2)
     plan.layouts.clear()
     check(net, batch)
-    assert 0 < rows.layout_of(plan).targets.partials < layout.targets.partials
+    assert 0 < layout_of(plan).targets.partials < layout.targets.partials
 
 
 def test_edits_leave_slack(gpu, rng):
@@ -232,7 +232,7 @@ def test_ties_and_zeros(gpu, kind):
     X = X[:, None].astype(float)
     upstream = np.random.default_rng(0).normal(size=(len(X), 1, 2))
     expected, _ = everything(reference, net, X, upstream)
-    found, _ = everything(rows, net, X, upstream)
+    found, _ = everything(passes, net, X, upstream)
     assert_equal(found, expected, "float64")
 
 
@@ -243,12 +243,12 @@ def test_time(gpu, delay, leaky):
     net = random_network(13, activations=smooth, delay=delay, leaky=leaky, density=0.4)
     check(net, 5, steps=6)
     X, upstream = samples(net, 5, 9, seed=1)
-    first = {b: everything(b, net, X[:, :4], upstream[:, :4])[1] for b in (reference, rows)}
+    first = {b: everything(b, net, X[:, :4], upstream[:, :4])[1] for b in (reference, passes)}
     last = {}
     for b, held in first.items():
         options = {"state": held.state, "constant": True}
         last[b], held.late = everything(b, net, X[:, 4:], upstream[:, 4:], **options)
-    assert_equal(last[rows], last[reference], "float64")
+    assert_equal(last[passes], last[reference], "float64")
     # Back over the later steps, then on to the earlier ones.
     totals = {}
     for b, held in first.items():
@@ -256,7 +256,7 @@ def test_time(gpu, delay, leaky):
         later = b.backward(plan, held.late.run, upstream[:, 4:], False, None, False)
         b.backward(plan, held.run, upstream[:, :4], True, later, False)
         totals[b] = {"grad": net.connections.grad.copy(), "bias": (net.neurons - net.inputs).bias_grad.copy()}
-    assert_equal(totals[rows], totals[reference], "float64")
+    assert_equal(totals[passes], totals[reference], "float64")
 
 
 @pytest.mark.parametrize("kinds", [tuple(AGGREGATIONS), ("sum", "max")])
@@ -270,9 +270,9 @@ def test_gradients_add_up(gpu):
     for aggregations in (LINEAR, ("sum", "max")):
         net = random_network(2, aggregations=aggregations)
         X, upstream = samples(net, 20)
-        whole, _ = everything(rows, net, X, upstream)
-        everything(rows, net, X[:7], upstream[:7])
-        parts, _ = everything(rows, net, X[7:], upstream[7:], add=True)
+        whole, _ = everything(passes, net, X, upstream)
+        everything(passes, net, X[:7], upstream[:7])
+        parts, _ = everything(passes, net, X[7:], upstream[7:], add=True)
         for name in ("grad", "bias_grad"):
             np.testing.assert_allclose(parts[name], whole[name], rtol=1e-11, atol=1e-13)
 
@@ -281,14 +281,14 @@ def test_memory_is_taken_over(gpu, cupy):
     """A pass of the same shape uses the arrays of the one before, whatever they hold."""
     net = random_network(4, delay=1)
     X, upstream = samples(net, 6, 4)
-    expected, held = everything(rows, net, X, upstream)
+    expected, held = everything(passes, net, X, upstream)
     for array in held.run._buffers.values():
         if array.dtype == np.float64:
             array.fill(np.nan)
-    found, again = everything(rows, net, X, upstream, reuse=held.run)
+    found, again = everything(passes, net, X, upstream, reuse=held.run)
     assert again.run.buffer("acts") is held.run.buffer("acts")
     assert_equal(found, expected, "float64")
-    assert rows.footprint(net.plan, 6, 4, True) <= again.run.nbytes
+    assert passes.footprint(net.plan, 6, 4, True) <= again.run.nbytes
 
 
 def test_infinite_values_stay_where_they_are(gpu):
@@ -304,22 +304,22 @@ def test_infinite_values_stay_where_they_are(gpu):
     X[3, 0, 8] = np.nan
     with np.errstate(invalid="ignore"):
         expected = reference.forward(net.plan, X)
-    run = rows.forward(net.plan, X)
+    run = passes.forward(net.plan, X)
     np.testing.assert_array_equal(run.activations(net.plan.rows), expected.activations(net.plan.rows))
 
 
 @pytest.mark.parametrize("batch", [3, 140])
 def test_the_order_of_threads_does_not_matter(emulated, batch, monkeypatch):
     """The same bits in every order of blocks and threads, cut rows and special neurons included."""
-    monkeypatch.setattr(rows, "LONG", 16)
-    monkeypatch.setattr(rows, "CHUNK", 8)
+    monkeypatch.setattr(orders, "LONG", 16)
+    monkeypatch.setattr(orders, "CHUNK", 8)
     net = random_network(
         6, sizes=(20, 12, 3), dtype="float32", aggregations=("sum", "sum", "mean", "max"), delay=1, leaky=True
     )
     X, upstream = samples(net, batch, 2)
 
     def run():
-        return tuple(everything(rows, net, X, upstream)[0].values())
+        return tuple(everything(passes, net, X, upstream)[0].values())
 
     emulated.in_orders(run)
 
@@ -328,10 +328,10 @@ def test_inputs_and_gradients_of_other_kinds(gpu, cupy):
     """Arrays on the device, lists of lists made arrays, and views with gaps."""
     net = random_network(9)
     X, upstream = samples(net, 6)
-    expected, _ = everything(rows, net, X, upstream)
+    expected, _ = everything(passes, net, X, upstream)
     wide = np.repeat(X, 2, axis=2)[..., ::2]
     for given, gradient in ((cupy.asarray(X), cupy.asarray(upstream)), (wide, np.asfortranarray(upstream))):
-        found, _ = everything(rows, net, given, gradient)
+        found, _ = everything(passes, net, given, gradient)
         for name, array in expected.items():
             np.testing.assert_array_equal(found[name], array)
 

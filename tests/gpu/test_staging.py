@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import neurograph as ng
+from neurograph.backends import gpu as gpu_backend
 from neurograph.backends import reference
-from neurograph.backends.gpu import rows, sliced, staged, staging
+from neurograph.backends.gpu import orders, sliced, staged, staging
 from neurograph.backends.gpu.mirror import mirror_of
 
 FUNCTIONS = ("relu", "identity", "tanh", "gelu", ("leaky_relu", 0.25), "softplus", "sigmoid")
@@ -69,7 +70,7 @@ def agree(net, rng, batch, steps=1, add=False, tolerance=None):
     before = graph.connections["grad"].copy(), graph.neurons["bias_grad"].copy()
     wanted = results(reference, net, X, upstream, add)
     graph.connections["grad"][:], graph.neurons["bias_grad"][:] = before
-    for result, truth in zip(results(rows, net, X, upstream, add), wanted, strict=True):
+    for result, truth in zip(results(gpu_backend, net, X, upstream, add), wanted, strict=True):
         if tolerance is None:
             np.testing.assert_allclose(result, truth, **TOLERANCE)
         else:
@@ -101,8 +102,8 @@ def test_precision(everything_staged, emulated, rng, batch):
     with pytest.raises(AssertionError):
         agree(net, rng, batch, tolerance=1e-5)
     agree(net, rng, batch, steps=2, add=True, tolerance=0.02)
-    run = rows.forward(net.plan, np.zeros((batch, 2, len(net.plan.inputs)), np.float32))
-    rows.backward(net.plan, run, np.zeros((batch, 2, len(net.plan.outputs)), np.float32))
+    run = gpu_backend.forward(net.plan, np.zeros((batch, 2, len(net.plan.inputs)), np.float32))
+    gpu_backend.backward(net.plan, run, np.zeros((batch, 2, len(net.plan.outputs)), np.float32))
     held = sum(run._buffers[name].nbytes for name in ("acts in halves", "delta in halves", "dots"))
     assert held == net.plan.layouts["gpu staged"].footprint(batch, 2, True)
 
@@ -110,8 +111,8 @@ def test_precision(everything_staged, emulated, rng, batch):
 def test_long_rows_run_beside(everything_staged, rng, monkeypatch):
     """A hub is cut into chunks, which the row kernels run; the other rows of its generation are staged."""
     for module, name, value in (
-        (rows, "LONG", 24),
-        (rows, "CHUNK", 16),
+        (orders, "LONG", 24),
+        (orders, "CHUNK", 16),
         (staging, "LONG", 24),
         (staging, "LONGER", 1.5),
     ):
@@ -165,8 +166,8 @@ def test_recordings_follow_edits(everything_staged, emulated, rng):
         net.connections.weight = rng.normal(size=len(net.connections)) / 5
         wanted = results(reference, net, X, upstream)
         for _ in range(4):  # launched, recorded and replayed
-            run = rows.forward(plan, X, True, run)
-            rows.backward(plan, run, upstream)
+            run = gpu_backend.forward(plan, X, True, run)
+            gpu_backend.backward(plan, run, upstream)
         found = run.outputs, run.activations(plan.rows), run.errors(plan.rows)
         found += net.connections.grad.copy(), plan.graph.neurons.read("bias_grad")[plan.rows].copy()
         for result, truth in zip(found, wanted, strict=True):
