@@ -16,7 +16,9 @@ from . import rows, sliced
 from .graphs import Buffers, replays_of
 from .launch import LAST_GRID
 from .layout import layout_of
+from .mirror import mirror_of
 from .module import Family
+from .staging import staging_of
 from .storage import Stored
 
 __all__ = ["Pass", "backward", "footprint", "forward", "prepare", "stream"]
@@ -63,7 +65,9 @@ def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
         names.append("z")
     if keep:
         names += ["delta", "delta_special", "by_special", "by_output"]
-    return sum(shapes[name][0] * shapes[name][1] for name in names) * plan.graph.dtype.itemsize
+    staging: Any = plan.layouts.get("gpu staged")
+    more = 0 if staging is None else staging.footprint(batch, steps, keep)
+    return sum(shapes[name][0] * shapes[name][1] for name in names) * plan.graph.dtype.itemsize + more
 
 
 def stream(plan: Plan, X: Any, batch_size: int | None, reuse: Any) -> None:
@@ -220,6 +224,7 @@ def begin(plan: Plan, run: Pass, X: Any, state: State | None = None) -> None:
                 assert state.potentials is not None
                 run.write("z", everybody, state.potentials[:, None], run.history - 1, n)
     run.write("acts", layout.input_slots, X, run.history, n)
+    staging_of(plan, mirror_of(plan.graph))  # follows edits here, for what is launched next may be recorded
 
 
 def launch_forward(plan: Plan, run: Pass, keep: bool) -> None:
