@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Any
 
@@ -111,7 +111,11 @@ class Pass:
 
     def replay(self, name: str, flags: tuple[bool, ...], launch: Callable[[], None]) -> None:
         """Launch what runs on the arrays of this pass, as one CUDA graph where it has been launched before."""
-        replays_of(self._plan)[name].run((self.batch, self.steps, flags), self._buffers, launch)
+
+        def beside() -> Hashable:
+            return None if self.stored is None else self.stored.stamp
+
+        replays_of(self._plan)[name].run((self.batch, self.steps, flags), self._buffers, launch, beside)
 
     @property
     def nbytes(self) -> int:

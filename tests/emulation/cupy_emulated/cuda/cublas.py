@@ -61,7 +61,15 @@ def gemmEx(
     if graph is None:
         act()
     else:
-        graph.record(act, [])
+        graph._record(act, [_Within(address) for address in (A, B, C)])
+
+
+class _Within:
+    """What a graph wants to know of a matrix: the allocation that it lies in."""
+
+    def __init__(self, address: int):
+        starts = ((memory.bytes.ctypes.data, memory) for memory in live())
+        self._memory = next(memory for start, memory in starts if start <= address <= start + memory.nbytes)
 
 
 def _matrix(address: int, rows: int, columns: int, ld: int, code: int) -> np.ndarray:
