@@ -96,9 +96,9 @@ class Generation:
         from ....backends.gpu import passes, rows
         from ....backends.gpu.costs import ROWS
         from ....backends.gpu.layout import layout_of
-        from ....backends.gpu.storage import Storage
+        from ....backends.gpu.storage import NAME, Storage
 
-        self.plan.layouts["gpu storage"] = Storage(self.plan, ROWS)
+        self.plan.layouts[NAME] = Storage(self.plan, ROWS)
         runs = []
         for x in self.inputs:
             run = passes.Pass(self.plan, self.batch, 1)
