@@ -276,6 +276,9 @@ def test_running_out_in_the_midst_of_a_pass(gpu, cupy, rng, emulated, monkeypatc
             call()
         assert f"of {limit:,} bytes are free" in str(refused.value) and "needed" in str(refused.value)
     np.testing.assert_array_equal(net.connections.weight, weights)
+    with emulated.memory_limit(taken(cupy)), pytest.raises(OutOfMemoryError, match="bytes more of the GPU's memory"):
+        ng.optim.Adam().step(net)  # no room for its moments
+    np.testing.assert_array_equal(net.connections.weight, weights)
     np.testing.assert_allclose(net.predict(X), truth.predict(X), **TOLERANCE)
 
 

@@ -6,22 +6,21 @@ import pytest
 import neurograph as ng
 from neurograph import backends
 from neurograph.backends import reference
-from neurograph.backends.gpu import costs, passes, rows, sliced
+from neurograph.backends.gpu import costs, passes, rows
 from neurograph.backends.gpu.graphs import replays_of
 from neurograph.backends.gpu.storage import storage_of
 
 from .test_rows import assert_equal, everything
 from .test_storage import BOTH, DENSE, TILES
 
-pytestmark = pytest.mark.usefixtures("not_sliced")
 SIZES = (33, 40, 35, 20, 6)
 AGGREGATIONS = ("sum", "mean", "product")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def not_sliced(monkeypatch):
-    """Small networks run generation by generation too."""
-    monkeypatch.setattr(sliced, "pays", lambda plan, batch: False)
+    """Networks as small as these would run in slices."""
+    monkeypatch.setattr(passes.sliced, "pays", lambda *_: False)
 
 
 def network(rng, dtype, functions=True):
@@ -156,7 +155,7 @@ def test_mixed_precision(gpu, rng, monkeypatch, precision, tolerance):
     """Factors in few bits, sums in float32: as near as that allows, and not nearer."""
     monkeypatch.setattr(costs, "given", BOTH)
     net = network(rng, "float32", functions=False)
-    net.graph.precision = precision
+    net.precision = precision
     found, expected, _ = both(gpu, net, 40, rng)
     for name in ("outputs", "grad", "bias_grad"):
         far = np.linalg.norm(found[name] - expected[name]) / np.linalg.norm(expected[name])

@@ -21,7 +21,7 @@ from .watch import Watch, watched
 
 KEPT = 8  # recordings of one sequence: two passes take turns, and the last batch of an epoch is shorter
 PATIENCE = 3  # failed recordings after which no more are tried
-MOST = 50_000  # launches in a recording: each takes about a kilobyte
+MOST = 50_000  # launches in a recording; a longer sequence is not worth the memory that its nodes take
 NAME = "gpu graphs"  # among the layouts of a plan
 
 
@@ -31,8 +31,6 @@ class Buffers(dict[str, Any]):
     ``replaced`` counts how often an array took the place of another.
     """
 
-    __hash__ = object.__hash__
-
     def __init__(self) -> None:
         super().__init__()
         self.replaced = 0
@@ -40,9 +38,6 @@ class Buffers(dict[str, Any]):
     def __setitem__(self, name: str, array: Any) -> None:
         self.replaced += name in self
         super().__setitem__(name, array)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
 
 
 class Recording:
@@ -90,7 +85,8 @@ class Replay:
             Its arrays, those of the graph's mirror aside.
         launch : callable
             Starts kernels on the current stream. It must neither wait for the device nor copy between it and the host,
-            unless the graph was edited; and what is not a kernel of ours may only touch these arrays.
+            unless the graph was edited. What it does by other means than kernels of ours (`module`) may only touch the
+            buffers and the mirror, or arrays of a layout of the plan that says by its ``stamp`` when they are others.
         """
         key = (key, id(buffers))
         known = self._known.get(key)
@@ -99,7 +95,10 @@ class Replay:
             while len(self._known) > KEPT:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
-        if known.seen is None or known.failed:
+        if known.failed:
+            launch()
+            return
+        if known.seen is None:
             self._look(known, buffers, launch)
             return
         same = self._stamp(known.seen, buffers) == known.stamp

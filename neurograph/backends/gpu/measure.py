@@ -42,7 +42,7 @@ def measure(
 
     def line(costs: Costs) -> tuple[float, float]:
         """What a step takes for each sample, and beside."""
-        low, high = (_time(plan, costs, precision, batch, repeats) for batch in samples)
+        low, high = (_time(plan, costs, batch, repeats) for batch in samples)
         slope = max((high - low) / (many - few), ALWAYS)
         return slope, max(low - few * slope, 0.0)
 
@@ -77,9 +77,9 @@ def _plan(dtype: np.dtype, side: int, count: int) -> Plan:
     return lower(graph, schedule)
 
 
-def _time(plan: Plan, costs: Costs, precision: str, batch: int, repeats: int) -> float:
+def _time(plan: Plan, costs: Costs, batch: int, repeats: int) -> float:
     """Nanoseconds of a forward and a backward pass, the least of several."""
-    plan.layouts[NAME] = Storage(plan, costs, precision)
+    plan.layouts[NAME] = Storage(plan, costs)
     X = cupy.ones((batch, 1, len(plan.inputs)), plan.graph.dtype)
     gradient = cupy.ones((batch, 1, len(plan.outputs)), plan.graph.dtype)
     held: list[Any] = [None]

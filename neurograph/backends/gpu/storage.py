@@ -75,12 +75,11 @@ class Storage:
     plan : Plan
     costs : Costs, optional
         Those of the device if not given.
-    precision : {"float32", "tf32", "bf16"}
     """
 
-    def __init__(self, plan: Plan, costs: Costs | None = None, precision: str = "float32"):
-        self.plan, self.asked = plan, precision
-        self.precision = precision if plan.graph.dtype == np.float32 else "float32"
+    def __init__(self, plan: Plan, costs: Costs | None = None):
+        self.plan, self.asked = plan, plan.graph.precision
+        self.precision = self.asked if plan.graph.dtype == np.float32 else "float32"
         self._costs = costs
         self.blocks: list[Block] = []
         self.tiles: Tiles | None = None
@@ -398,5 +397,5 @@ def storage_of(plan: Plan) -> Storage:
     """How the connections of a plan are stored; the same object until the network's precision changes."""
     storage = plan.layouts.get(NAME)
     if storage is None or storage.asked != plan.graph.precision:
-        storage = plan.layouts[NAME] = Storage(plan, precision=plan.graph.precision)
+        storage = plan.layouts[NAME] = Storage(plan)
     return storage
