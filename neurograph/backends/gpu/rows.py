@@ -173,7 +173,7 @@ def _apart(stored: Stored, name: str, order: Order, length: np.ndarray, edits: i
     return storage.orders[name]
 
 
-def backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
+def backward(plan: Plan, run: Pass, add: bool, constant_state: bool, changed: bool) -> None:
     layout, graph, mirror, dtype = layout_of(plan), plan.graph, mirror_of(plan.graph), run.dtype
     neurons, rows = mirror.neurons, mirror.outgoing
     weight, grad = mirror.connections.read("weight"), mirror.connections.write("grad")
@@ -224,7 +224,7 @@ def backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
             (_both_launches(plain_inputs, plain, rows_a_block, parts), where),
             (_both_launches(seeded_inputs, seeded, rows_a_block, [None] * len(parts)), rest),
         ]
-        stored.begin_backward(mirror, weight, acts)
+        stored.begin_backward(mirror, weight, acts, changed)
     spread, n, n_outputs = SPREAD_SPECIAL(dtype) if plan.n_special else None, run.n, len(plan.outputs)
     orders = [(layout.inputs, 0), *((layout.sources, g) for g in range(len(layout.sources.works)))]
     adjacency = rows.start, rows.length, ends, rows.slot, weight, grad
