@@ -210,9 +210,10 @@ def measure_together(
         else:
             left.append((number, row))
     while left:
-        if late(end):
+        over = late(end)
+        if over:
             for _, row in left:
-                yield Outcome.of(case.name, row, skipped=late(end))
+                yield Outcome.of(case.name, row, skipped=over)
             return
         done = 0
         with tempfile.TemporaryDirectory() as folder:
