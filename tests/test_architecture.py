@@ -150,7 +150,7 @@ def test_numba_has_two_homes():
 
 
 def test_cupy_has_one_home():
-    """CuPy lives in backends/gpu; backends/device.py looks for it, which must work where there is none; bench times it."""
+    """CuPy lives in backends/gpu; backends/device.py looks for it where there may be none, and bench times it."""
     homes = {p: [top for name, top in imports(p) if name.split(".")[0] == "cupy"] for p in MODULES}
     homes = {str(path.relative_to(PACKAGE)): tops for path, tops in homes.items() if tops}
     assert not any(homes.pop("backends/device.py"))
