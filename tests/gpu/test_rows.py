@@ -12,6 +12,8 @@ from neurograph.functions.activations import ACTIVATIONS
 from neurograph.functions.aggregations import AGGREGATIONS
 
 rows = pytest.importorskip("neurograph.backends.gpu.rows")
+from neurograph.backends.gpu import layout as layouts  # noqa: E402
+from neurograph.backends.gpu import orders, passes  # noqa: E402
 
 FUNCTIONS = (*ACTIVATIONS, ("leaky_relu", 0.25), ("clipped_relu", 1.5), ("elu", 0.5))
 LINEAR = ("sum", "mean")
@@ -106,7 +108,7 @@ def check(net, batch, steps=1, **options):
 
 def test_the_source_has_the_codes_of_the_tables():
     """Activations and aggregations are numbered alike on both sides."""
-    text = (rows.Family.__init__.__globals__["SOURCES"] / "neuron.cuh").read_text()
+    text = (passes.Family.__init__.__globals__["SOURCES"] / "neuron.cuh").read_text()
     names = [re.findall(r"\w+", body) for body in re.findall(r"enum \w+ \{(.*?)\}", text, re.DOTALL)]
     assert names == [[name.upper() for name in ACTIVATIONS], [name.upper() for name in AGGREGATIONS]]
 
@@ -180,18 +182,18 @@ def test_layers_and_unions(gpu):
 @pytest.mark.parametrize("batch", [1, 6, 150])
 def test_long_rows_are_cut(gpu, batch, monkeypatch):
     """In both directions, inputs too, with more chunks than fit and with one that is nearly empty."""
-    monkeypatch.setattr(rows, "LONG", 16)
-    monkeypatch.setattr(rows, "CHUNK", 8)
+    monkeypatch.setattr(orders, "LONG", 16)
+    monkeypatch.setattr(orders, "CHUNK", 8)
     net = random_network(7, sizes=(40, 30, 30), density=0.7)
     check(net, batch)
     plan = net.plan
-    layout = rows.layout_of(plan)
+    layout = layouts.layout_of(plan)
     assert layout.targets.partials and layout.sources.partials and layout.inputs.partials
-    monkeypatch.setattr(rows, "MANY", 2)
-    monkeypatch.setattr(rows, "LONGER", 1.2)
+    monkeypatch.setattr(orders, "MANY", 2)
+    monkeypatch.setattr(orders, "LONGER", 1.2)
     plan.layouts.clear()
     check(net, batch)
-    assert 0 < rows.layout_of(plan).targets.partials < layout.targets.partials
+    assert 0 < layouts.layout_of(plan).targets.partials < layout.targets.partials
 
 
 def test_edits_leave_slack(gpu, rng):
@@ -288,7 +290,7 @@ def test_memory_is_taken_over(gpu, cupy):
     found, again = everything(rows, net, X, upstream, reuse=held.run)
     assert again.run.buffer("acts") is held.run.buffer("acts")
     assert_equal(found, expected, "float64")
-    assert rows.footprint(net.plan, 6, 4, True) <= again.run.nbytes
+    assert passes.footprint(net.plan, 6, 4, True) <= again.run.nbytes
 
 
 def test_infinite_values_stay_where_they_are(gpu):
@@ -304,15 +306,15 @@ def test_infinite_values_stay_where_they_are(gpu):
     X[3, 0, 8] = np.nan
     with np.errstate(invalid="ignore"):
         expected = reference.forward(net.plan, X)
-    run = rows.forward(net.plan, X)
+    run = passes.forward(net.plan, X)
     np.testing.assert_array_equal(run.activations(net.plan.rows), expected.activations(net.plan.rows))
 
 
 @pytest.mark.parametrize("batch", [3, 140])
 def test_the_order_of_threads_does_not_matter(emulated, batch, monkeypatch):
     """The same bits in every order of blocks and threads, cut rows and special neurons included."""
-    monkeypatch.setattr(rows, "LONG", 16)
-    monkeypatch.setattr(rows, "CHUNK", 8)
+    monkeypatch.setattr(orders, "LONG", 16)
+    monkeypatch.setattr(orders, "CHUNK", 8)
     net = random_network(
         6, sizes=(20, 12, 3), dtype="float32", aggregations=("sum", "sum", "mean", "max"), delay=1, leaky=True
     )

@@ -1,11 +1,10 @@
 """Passes whose generations run staged, against the reference backend."""
 
-import numpy as np
 import pytest
 
 import neurograph as ng
 from neurograph.backends import get_backend
-from neurograph.backends.gpu import rows, staged, staging
+from neurograph.backends.gpu import staged, staging
 
 REFERENCE = get_backend("reference")
 

@@ -6,7 +6,7 @@ import pytest
 import neurograph as ng
 from neurograph import backends
 from neurograph.backends import reference
-from neurograph.backends.gpu import costs, rows
+from neurograph.backends.gpu import costs, passes, rows
 from neurograph.backends.gpu.storage import storage_of
 
 from .test_rows import assert_equal, everything
@@ -59,7 +59,7 @@ def test_passes(gpu, rng, monkeypatch, given, dtype, batch):
     assert ("dense block of" in text) == bool(storage.blocks) and ("tiles of 16 x 16" in text) == (given is not DENSE)
     taken, counted = held.run.stored.nbytes, storage.footprint(held.run.ld, True)
     assert storage.nbytes > 0 and 0 < taken < held.run.nbytes and taken == counted
-    assert rows.footprint(net.plan, batch, 1, True) > counted
+    assert passes.footprint(net.plan, batch, 1, True) > counted
     for _ in range(2):
         for slot in rng.choice(net.graph.connections.live(), 20, replace=False):
             ends = (int(net.graph.neurons["id"][net.graph.connections[end][slot]]) for end in ("source", "target"))

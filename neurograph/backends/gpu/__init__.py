@@ -15,7 +15,7 @@ from . import sharing as shared
 from .finite import all_finite
 from .losses import LOSSES
 from .mirror import columns_of
-from .rows import Pass, backward, footprint, forward, prepare, stream
+from .passes import Pass, backward, footprint, forward, prepare, stream
 from .select import SCORES
 from .select import lowest_slots as lowest
 from .step import differentiate

@@ -9,6 +9,7 @@ import cupy
 import numpy as np
 
 THREADS = 256
+LAST_GRID = 65535  # blocks along y and z
 MOST_BLOCKS = 132 * 8 * 8  # eight waves of all that a large device runs at a time: enough to even out the last
 
 

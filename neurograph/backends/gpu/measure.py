@@ -13,7 +13,7 @@ from ...functions.activations import ACTIVATIONS
 from ...graph.graph import INPUT, Graph
 from ...plan import Plan, lower
 from .costs import TILED, Costs
-from .rows import backward, forward
+from .passes import backward, forward
 from .storage import Storage
 
 SIDE, DENSITY = 1024, 0.1  # two layers of so many neurons, of whose pairs this share is connected

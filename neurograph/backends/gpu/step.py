@@ -11,13 +11,13 @@ import numpy as np
 from ...functions import losses as defined
 from ...locks import ALONE
 from ...plan import Plan
-from . import rows
+from . import passes
 from .losses import KINDS, measure, n_partials
 
 NAME = "forward, loss and backward"  # of the replayed sequence
 
 
-def differentiate(plan: Plan, X: Any, loss: Any, Y: Any, reuse: Any) -> tuple[float, rows.Pass, Any] | None:
+def differentiate(plan: Plan, X: Any, loss: Any, Y: Any, reuse: Any) -> tuple[float, passes.Pass, Any] | None:
     """Run X (batch, 1, n_inputs), compare with Y by one of the losses that have kernels, and fill the gradients.
 
     Returns
@@ -36,7 +36,7 @@ def differentiate(plan: Plan, X: Any, loss: Any, Y: Any, reuse: Any) -> tuple[fl
     if not batch or not columns or (targets := _targets(loss, Y, (batch, columns))) is None:
         return None
     with ALONE:
-        run = rows.Pass(plan, batch, 1, reuse)
+        run = passes.Pass(plan, batch, 1, reuse)
         given, wanted = _put(run, "X", X, plan.graph.dtype), _put(run, "Y", targets, targets.dtype)
         outputs = _room(run, "outputs", (batch, 1, columns), plan.graph.dtype)
         gradient = _room(run, "gradient", (batch, 1, columns), plan.graph.dtype)
@@ -44,14 +44,14 @@ def differentiate(plan: Plan, X: Any, loss: Any, Y: Any, reuse: Any) -> tuple[fl
         partials = _room(run, "partial losses", (n_partials(loss, (batch, columns)),), np.float64)
 
         def launch() -> None:
-            rows.begin(plan, run, given)
-            rows.launch_forward(plan, run, True)
+            passes.begin(plan, run, given)
+            passes.launch_forward(plan, run, True)
             run.read_outputs(outputs)
             measure(loss, outputs[:, 0], wanted, gradient[:, 0], value, partials)
-            rows.launch_backward(plan, run, gradient)
+            passes.launch_backward(plan, run, gradient)
 
         run.replay(NAME, (loss.__name__, wanted.dtype.name, wanted.ndim), launch)
-        rows.finish(plan, run)
+        passes.finish(plan, run)
         of_outputs = outputs[:, 0].copy()  # the next step will write here
         number = float(value.item())
     if not math.isfinite(number):  # the network has diverged: the definition says to what
@@ -74,13 +74,13 @@ def _targets(loss: Any, Y: Any, shape: tuple[int, int]) -> Any | None:
     return Y if math.isfinite(total) else None
 
 
-def _room(run: rows.Pass, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
+def _room(run: passes.Pass, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
     """An array that belongs to the pass."""
     count = math.prod(shape)
     return run.scratch(f"{name} {np.dtype(dtype).name}", count, dtype)[:count].reshape(shape)
 
 
-def _put(run: rows.Pass, name: str, array: Any, dtype: Any) -> Any:
+def _put(run: passes.Pass, name: str, array: Any, dtype: Any) -> Any:
     """A copy where the recorded launches read it."""
     there = _room(run, name, array.shape, dtype)
     if isinstance(array, np.ndarray):

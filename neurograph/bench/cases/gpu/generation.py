@@ -107,7 +107,7 @@ class Generation:
         return self._passed(rows_only=False)
 
     def _passed(self, rows_only: bool) -> tuple[Step, Callable[[], Any]]:
-        from ....backends.gpu import rows, storage
+        from ....backends.gpu import passes, storage
         from ....backends.gpu.costs import ROWS
         from ....backends.gpu.staging import staging_of
         from ....plan import lower
@@ -119,10 +119,10 @@ class Generation:
             staging_of(plan, self.mirror).allowed = False
         runs = []
         for x in self.inputs:
-            run = rows.Pass(plan, self.batch, 1)
-            rows.begin(plan, run, on_device(np.ascontiguousarray(x.T)[:, None]))
+            run = passes.Pass(plan, self.batch, 1)
+            passes.begin(plan, run, on_device(np.ascontiguousarray(x.T)[:, None]))
             runs.append((run,))
-        step = events.rotated(lambda run: rows.launch_forward(plan, run, False), runs)
+        step = events.rotated(lambda run: passes.launch_forward(plan, run, False), runs)
         return step, lambda: runs[0][0].outputs[:, 0].T
 
     def staged(self, half: bool = False) -> tuple[Step, Callable[[], Any]]:
