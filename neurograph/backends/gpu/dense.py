@@ -114,6 +114,18 @@ class Block:
                 self.base, self.by_source = cells.start, by_source
                 return
 
+    def check(self, sources: np.ndarray, targets: np.ndarray, source: np.ndarray, target: np.ndarray) -> None:
+        """Look whether pairs that were edited stand where the matrix in the column has them; if not it is no matrix."""
+        if self.base == COPIED:
+            return
+        i, j = (np.searchsorted(own, ends) for own, ends in ((self.sources, sources), (self.targets, targets)))
+        T, S = self.shape
+        inside = (self.sources.take(i, mode="clip") == sources) & (self.targets.take(j, mode="clip") == targets)
+        i, j = i[inside], j[inside]
+        cells = self.base + (i * T + j if self.by_source else j * S + i)
+        if (source[cells] != sources[inside]).any() or (target[cells] != targets[inside]).any():
+            self.base = COPIED
+
 
 def footprint(blocks: list[Block], dtype: np.dtype, ld: int, precision: str, keep: bool) -> int:
     """Bytes that passes over blocks take: matrices that are gathered, and rows that do not stand side by side."""
