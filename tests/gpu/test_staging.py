@@ -6,6 +6,8 @@ import neurograph as ng
 from neurograph.backends import get_backend
 from neurograph.backends.gpu import staged, staging
 
+pytestmark = pytest.mark.usefixtures("row_by_row")
+
 REFERENCE = get_backend("reference")
 
 

@@ -12,6 +12,8 @@ from neurograph.backends.gpu.storage import storage_of
 from .test_rows import assert_equal, everything
 from .test_storage import BOTH, DENSE, TILES
 
+pytestmark = pytest.mark.usefixtures("row_by_row")
+
 SIZES = (33, 40, 35, 20, 6)
 AGGREGATIONS = ("sum", "mean", "product")
 

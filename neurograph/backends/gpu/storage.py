@@ -121,11 +121,6 @@ class Storage:
         return Stored(self, ld)
 
     @property
-    def stamp(self) -> tuple[Any, ...]:
-        """What recorded launches of cuBLAS depend on: an edit may move a block's matrix within the column."""
-        return self.surveys, *((block.base, block.by_source) for block in self.blocks)
-
-    @property
     def nbytes(self) -> int:
         """Bytes on the device between passes."""
         rest = sum(a.nbytes for rows in (self.rest_in, self.rest_out) for a in rows[1:]) if self.any else 0
@@ -304,11 +299,6 @@ class Stored:
         self.products = Products(storage.tiles, dtype, ld, precision) if storage.tiles is not None else None
         where = storage.cluster, storage.position
         self.dense = Dense(*where, dtype, ld, precision) if storage.blocks else None
-
-    @property
-    def stamp(self) -> tuple[int, int]:
-        """What recorded launches of cuBLAS depend on, beside what `Storage` tells."""
-        return self.surveys, self.dense.grown if self.dense else 0
 
     @property
     def nbytes(self) -> int:
