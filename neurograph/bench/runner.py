@@ -210,9 +210,9 @@ def measure_together(
         else:
             left.append((number, row))
     while left:
-        if late(end):
+        if (reason := late(end)) is not None:
             for _, row in left:
-                yield Outcome.of(case.name, row, skipped=late(end))
+                yield Outcome.of(case.name, row, skipped=reason)
             return
         done = 0
         with tempfile.TemporaryDirectory() as folder:

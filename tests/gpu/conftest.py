@@ -25,14 +25,6 @@ def cupy(gpu):
 
 
 @pytest.fixture
-def row_by_row(gpu, monkeypatch):
-    """No slices of the batch, in which small networks run: they have tests of their own."""
-    from neurograph.backends.gpu import sliced
-
-    monkeypatch.setattr(sliced, "pays", lambda *_: False)
-
-
-@pytest.fixture
 def emulated(gpu):
     """The emulation; a test that needs its checks is skipped on a GPU."""
     if gpu != device.EMULATED:

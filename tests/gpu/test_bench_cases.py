@@ -87,7 +87,7 @@ def test_generations_have_the_connections_that_they_say(gpu):
 @pytest.mark.filterwarnings("ignore")
 def test_a_way_that_computes_something_else_is_refused(gpu, hurried):
     made = generation.Generation(32, 0.3, 5, Settings(backend=gpu))
-    step, _ = made.staged()
+    step, _ = made.by_rows()
     wrong = {"wrong": lambda: (step, lambda: np.zeros((32, 5)))}
     with pytest.raises(AssertionError, match="wrong differ by"):
         made.fastest(wrong, 1e-3)

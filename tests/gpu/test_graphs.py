@@ -102,7 +102,7 @@ def test_edits_within_the_rows_room(gpu, plainly, way):
 
 @pytest.mark.parametrize("way", ["rows", "slices", "staged", "tiles"])
 def test_anything_in_between(gpu, plainly, monkeypatch, way):
-    """Rows are laid out anew in larger arrays, the host sets weights, batches are shorter."""
+    """Rows are laid out anew in larger arrays, the host sets weights, batches are shorter, the precision changes."""
     choose(way, monkeypatch)
 
     def edit(net, number):
@@ -116,6 +116,8 @@ def test_anything_in_between(gpu, plainly, monkeypatch, way):
         if number == 14:
             net.connections.weight = 0.5 * net.connections.weight
             net.neurons[8:12].bias = 0.3
+        if number == 16:
+            net.precision = "bf16"
 
     def size(number):
         return 33 if number in (5, 13) else 40

@@ -13,6 +13,7 @@ import cupy
 import numpy as np
 from cupy.cuda import cublas
 
+from . import watch
 from .mirror import Rows
 from .module import Family
 
@@ -47,10 +48,13 @@ def product(
         return array.data.ptr, CUDA_TYPE[array.dtype.name], array.strides[0] // array.itemsize
 
     # cuBLAS counts by columns: to it all matrices are transposed, and so is the product.
-    (out_at, out_type, out_ld), one = matrix(out), scalars.ctypes.data
+    shape, places = (int(flip_b), int(flip_a), columns, rows, terms), (*matrix(b), *matrix(a))
+    if watch.current is not None:
+        watch.current.launches.append(("product", shape, places, matrix(out), add, compute))
+    one = scalars.ctypes.data
     cublas.gemmEx(
-        cupy.cuda.get_cublas_handle(), int(flip_b), int(flip_a), columns, rows, terms, one, *matrix(b), *matrix(a),
-        one + scalars.itemsize, out_at, out_type, out_ld, compute, DEFAULT_ALGORITHM,
+        cupy.cuda.get_cublas_handle(), *shape, one, *places, one + scalars.itemsize, *matrix(out), compute,
+        DEFAULT_ALGORITHM,
     )  # fmt: skip
 
 
@@ -190,7 +194,7 @@ class Dense:
         COLLECT(self.dtype)((T,), (THREADS,), (*given, out, np.int32(S), np.bool_(add), grad))
 
     def begin(self, incoming: Rows) -> None:
-        """The weights may have changed, and the rows too."""
+        """The weights have changed, or the rows."""
         self.incoming = incoming
         self._filled.clear()
 

@@ -86,8 +86,8 @@ class Replay:
         launch : callable
             Starts kernels on the current stream. It must neither wait for the device nor copy between it and the host,
             unless the graph was edited; and what it does by other means than kernels of ours (`module`) may only touch
-            the buffers and the columns of the mirror. (CuPy records nothing of cuBLAS: with dense blocks the launches
-            are made one by one.)
+            the buffers and the columns of the mirror. Layouts of the plan may have a ``stamp``: the launches are looked
+            at again when it changes. (CuPy records nothing of cuBLAS: with dense blocks they are made one by one.)
         """
         key = (key, id(buffers))
         known = self._known.get(key)
@@ -142,7 +142,9 @@ class Replay:
             array = holder.write(name) if write else holder.read(name)
             addresses.append(array.data.ptr)
             changes.append(holder.changes(name))
-        return (buffers.replaced, tuple(addresses)), (self._plan.graph.edits, tuple(changes))
+        layouts = tuple(getattr(layout, "stamp", None) for layout in self._plan.layouts.values())
+        graph = self._plan.graph
+        return (buffers.replaced, tuple(addresses), layouts), (graph.edits, graph.precision, tuple(changes))
 
     def _record(self, known: Recording, launch: Callable[[], object]) -> bool:
         assert known.seen is not None

@@ -55,7 +55,7 @@ def _measure(build: Build, slices: bool) -> Callable[[Settings], dict[str, Any]]
         for step in steps:
             for _ in range(4):  # the first passes are launched one by one and recorded, two in turns
                 step()
-        return events.against(*steps, settings.quick)
+        return events.against(steps[0], steps[1], settings.quick)
 
     return measure
 

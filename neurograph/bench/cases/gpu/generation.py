@@ -14,7 +14,7 @@ from ... import device, events
 from ...harness import require_close
 from ...layers import matrices
 from ...rows import Settings
-from .networks import layered
+from .networks import layered, on_device
 
 __all__ = ["Generation", "network"]
 
@@ -42,6 +42,13 @@ def network(width: int, density: float, block: int, backend: str) -> ng.Network:
     source = (column[:, None, None] * block + inside) + np.zeros((block, 1), np.int64)
     net.add_connections(x.ids[source.ravel()], y.ids[target.ravel()])
     return net
+
+
+def staged_rows(x: Any, half: bool) -> Any:
+    """Rows as the staged kernels read them, in bfloat16 where ``half``."""
+    from ....backends.gpu import staged
+
+    return staged.rounded(x) if half else x
 
 
 class Generation:
@@ -93,38 +100,47 @@ class Generation:
 
     def by_rows(self) -> tuple[Step, Callable[[], Any]]:
         """A warp a row; the weights are brought into the order of the rows each time."""
-        from ....backends.gpu import passes, rows
-        from ....backends.gpu.costs import ROWS
-        from ....backends.gpu.layout import layout_of
-        from ....backends.gpu.storage import Storage
+        return self._passed(rows_only=True)
 
-        self.plan.layouts["gpu storage"] = Storage(self.plan, ROWS)
+    def by_network(self) -> tuple[Step, Callable[[], Any]]:
+        """Whatever a network of this one generation runs."""
+        return self._passed(rows_only=False)
+
+    def _passed(self, rows_only: bool) -> tuple[Step, Callable[[], Any]]:
+        from ....backends.gpu import passes, storage
+        from ....backends.gpu.costs import ROWS
+        from ....backends.gpu.staging import staging_of
+        from ....plan import lower
+
+        # A plan of its own: what another way decides stays with the other.
+        plan = lower(self.graph, self.net.schedule)
+        if rows_only:
+            plan.layouts[storage.NAME] = storage.Storage(plan, ROWS)
+            staging_of(plan, self.mirror).allowed = False
         runs = []
         for x in self.inputs:
-            run = passes.Pass(self.plan, self.batch, 1)
-            run.write("acts", layout_of(self.plan).input_slots, np.ascontiguousarray(x.T)[:, None], 0, run.n)
+            run = passes.Pass(plan, self.batch, 1)
+            passes.begin(plan, run, on_device(np.ascontiguousarray(x.T)[:, None]))
             runs.append((run,))
-        step = events.rotated(
-            lambda run: rows.forward(self.plan, run, run.buffer("acts"), run.buffer("acts"), False), runs
-        )
+        step = events.rotated(lambda run: passes.launch_forward(plan, run, False), runs)
         return step, lambda: runs[0][0].outputs[:, 0].T
 
     def staged(self, half: bool = False) -> tuple[Step, Callable[[], Any]]:
         """Sources in shared memory, as float32 or as bfloat16 rows; the weights stand in the order of the layout."""
         import cupy
 
-        from ....backends.gpu import staged
-        from ....backends.gpu.buckets import Buckets
-
-        most = staged.most_tile_rows()
-        buckets = Buckets(self.mirror.incoming, self.targets, self.graph.incoming.length, most)
-        weights = buckets.weights(self.mirror.connections.read("weight"))
-        sets = []
+        matrix, sets = self.staged_matrix(), []
         for acts in self.activations():
-            x = staged.rounded(acts) if half else acts
-            sets.append((x, cupy.zeros((len(acts), x.shape[1]), np.float32)))
-        step = events.rotated(lambda x, out: staged.product(buckets, weights, x, out), sets)
-        return step, lambda: sets[0][1].get()[self.targets, : self.batch]
+            x = staged_rows(acts[self.sources[0] : self.sources[-1] + 1], half)
+            sets.append((x, cupy.zeros((len(self.targets), x.shape[1]), np.float32)))
+        return events.rotated(matrix.product, sets), lambda: sets[0][1].get()[:, : self.batch]
+
+    def staged_matrix(self) -> Any:
+        """The weights for the staged kernels, by target and by source."""
+        from ....backends.gpu.staged_matrix import StagedMatrix
+
+        matrix = self.matrix()
+        return StagedMatrix(matrix.indptr, matrix.indices, matrix.data, matrix.shape)
 
     # -- tensor cores --------------------------------------------------------------------------------------------------
 
@@ -193,7 +209,7 @@ class Generation:
 
     def single(self) -> dict[str, Callable[[], tuple[Step, Callable[[], Any]]]]:
         """The ways in float32."""
-        return {"row kernel": self.by_rows, "staged kernel": self.staged}
+        return {"row kernel": self.by_rows, "staged kernel": self.staged, "a network's choice": self.by_network}
 
     def rounded(self) -> dict[str, Callable[[], tuple[Step, Callable[[], Any]]]]:
         """The ways that may round to tf32."""

@@ -91,8 +91,7 @@ def fused_backward(
 
     def row(batch: int) -> Row:
         def measure(settings: Settings) -> dict[str, Any]:
-            ours, separate, way = _backward(Generation(width, density, batch, settings))
-            return events.against(ours, separate, settings.quick) | {"peer_way": way}
+            return events.against(*_backward(Generation(width, density, batch, settings)), settings.quick)
 
         return Row(
             f"gradients by weights and by sources, {width} x {width}, density {density:g}, batch {batch}, fp32",
@@ -211,46 +210,33 @@ def _torch_csr(made: Generation) -> tuple[str, Callable[[], object]]:
     return "", events.rotated(multiply, sets)
 
 
-def _backward(made: Generation) -> tuple[Callable[[], object], Callable[[], object], str]:
-    """The fused kernel; the faster of our transposed products with the sampled one; and which that was."""
+def _backward(made: Generation) -> tuple[Callable[[], object], Callable[[], object]]:
+    """The fused kernel, and the transposed product with the sampled one."""
     import cupy
 
-    from ....backends.gpu import staged
-    from ....backends.gpu.buckets import Buckets
-
-    buckets = Buckets(made.mirror.outgoing, made.sources, made.graph.outgoing.length, staged.most_tile_rows())
-    weights = buckets.weights(made.mirror.connections.read("weight"))
+    matrix, weights = made.matrix(), made.staged_matrix()
     deltas = [np.random.default_rng(2).standard_normal(x.shape, dtype=np.float32) for x in made.inputs]
     sets = []
-    for y, delta in zip(made.activations(), made.activations(deltas, made.targets), strict=True):
-        sets.append((delta, y, cupy.zeros_like(y)))
-    grad = cupy.zeros(len(made.mirror.connections.read("weight")), np.float32)
-    scratch = staged.scratch_for(buckets, sets[0][0].shape[1], sets[0][0].dtype)
+    for x, delta in zip(made.inputs, deltas, strict=True):
+        padded = [np.pad(a, ((0, 0), (0, -made.batch % 4))) for a in (delta, x)]
+        sets.append((cupy.asarray(padded[0]), cupy.asarray(padded[1]), cupy.zeros_like(cupy.asarray(padded[1]))))
+    grad = cupy.zeros(matrix.nnz, np.float32)
+    scratch = weights.scratch(sets[0][0].shape[1], np.float32)
 
-    def fused(delta: Any, y: Any, sums: Any) -> None:
-        staged.backward(buckets, weights, delta, y, sums, grad, scratch=scratch)
+    def fused(delta: Any, x: Any, out: Any) -> None:
+        weights.backward(delta, x, out, grad, scratch)
 
-    def sampled(delta: Any, y: Any, sums: Any) -> None:
-        staged.backward(buckets, weights, delta, y, None, grad, scratch=scratch)
+    def separate(delta: Any, x: Any, out: Any) -> None:
+        weights.transposed_product(delta, out)
+        weights.sampled_product(delta, x, grad, scratch)
 
-    def transposed(delta: Any, y: Any, sums: Any) -> None:
-        staged.backward(buckets, weights, delta, y, sums, None)
-
-    def product(delta: Any, y: Any, sums: Any) -> None:
-        staged.product(buckets, weights, delta, sums)
-
-    few, matrix = min(made.batch, 64), made.matrix()
+    few = min(made.batch, 64)
     fused(*sets[0])
-    by_source = sets[0][2].get()[made.sources]
-    require_close("gradients by sources", by_source[:, :few], matrix.T @ deltas[0][:, :few], FP32)
+    require_close("gradients by sources", sets[0][2].get()[:, :few], matrix.T @ deltas[0][:, :few], FP32)
     together = grad.get()
-    sampled(*sets[0])
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[:1000]
+    by_hand = (deltas[0][rows] * made.inputs[0][matrix.indices[:1000]]).sum(axis=1)
+    require_close("gradients by weights", together[:1000], by_hand, FP32)
+    separate(*sets[0])
     require_close("gradients by weights", grad.get(), together, FP32)
-    ways = {"forward kernel": product, "backward kernel": transposed}
-    best = events.fastest({name: events.rotated(way, sets) for name, way in ways.items()})
-
-    def separate(delta: Any, y: Any, sums: Any) -> None:
-        ways[best](delta, y, sums)
-        sampled(delta, y, sums)
-
-    return events.rotated(fused, sets), events.rotated(separate, sets), f"transposed by the {best}"
+    return events.rotated(fused, sets), events.rotated(separate, sets)
