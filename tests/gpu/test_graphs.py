@@ -28,7 +28,7 @@ def choose(way, monkeypatch):
     monkeypatch.setattr(sliced, "pays", lambda *_: way == "slices")
     if way == "staged":
         monkeypatch.setattr(staging, "pays", lambda rows, entries, *others: entries > 0)
-        monkeypatch.setattr(staged, "most_tile_rows", lambda: 12)
+        monkeypatch.setattr(staged, "room", lambda: 26)
     if way in ("tiles", "dense"):
         monkeypatch.setattr(costs, "given", TILES if way == "tiles" else BOTH)
 
