@@ -176,7 +176,6 @@ class Dense:
         self._matrices: dict[Block, Any] = {}
         self._filled: set[Block] = set()
         self._scratch: dict[tuple[str, Any], Any] = {}
-        self.grown = 0  # how often scratch took the place of smaller scratch, which recorded launches may go on using
 
     def forward(self, block: Block, weight: Any, acts: Any, add: bool) -> None:
         """Write the sums that the targets get to their rows, or add them; ``acts`` has a row a neuron slot."""
@@ -217,10 +216,9 @@ class Dense:
         return sum(a.nbytes for a in (*self._matrices.values(), *self._scratch.values()))
 
     def _room(self, name: str, shape: tuple[int, int], dtype: Any) -> Any:
-        """A matrix for use within one call. It stays where it is as long as it is large enough."""
+        """A matrix for use within one call. It stays where it is: what was captured in a graph goes on using it."""
         count, key = shape[0] * shape[1], (name, dtype)
         if key not in self._scratch or self._scratch[key].size < count:
-            self.grown += key in self._scratch
             self._scratch[key] = cupy.empty(count, dtype)
         return self._scratch[key][:count].reshape(shape)
 
