@@ -987,7 +987,7 @@ class Network:
         loss : str or callable
             "mse", "mae", "huber", "cross_entropy", "binary_cross_entropy", or a function
             ``(outputs, Y) -> (value, gradient)`` over rows of outputs, which are the steps that count. It is given
-            arrays of NumPy; of CuPy on the backend "gpu" where X is one without a time axis.
+            arrays of the kind of X, NumPy's or CuPy's.
         mask : array of bool, shape (batch, time), optional
             True for the steps that count: sequences of several lengths, padded to one. Without a time axis in Y the
             last of them is compared.
@@ -1015,6 +1015,7 @@ class Network:
         named = measure in losses.LOSSES.values()
         rows = targets = Y = unwrapped(Y)
         compared: Any = None
+        follow: Callable[[Any], Any] = arrays.to_host
 
         def measured(outputs: Any) -> tuple[float, Any]:
             nonlocal rows
@@ -1040,7 +1041,9 @@ class Network:
         with ALONE:
             plan = self._lowered()
             flat = plan.history == 0
-            X, follow = self._accepted(inputs(X, len(plan.inputs), self.dtype, not flat))
+            X = inputs(X, len(plan.inputs), self.dtype, not flat)
+            if type(X) is not np.ndarray:
+                X, follow = self._accepted(X)
             self._require_outputs()
             for name, number in (("truncate", truncate), ("recompute", recompute)):
                 if number is not None and not isinstance(number, bool):
@@ -1257,7 +1260,8 @@ class Network:
     def _spread(self) -> None:
         """Bring shared parameters to where the kernels read them."""
         for sharing in (self.graph.weights, self.graph.biases):
-            self.backend.spread(sharing)
+            if len(sharing.table):
+                self.backend.spread(sharing)
 
     def _changed_neurons(self) -> None:
         self._plan = None
@@ -1475,21 +1479,19 @@ class Network:
         with ALONE:
             plan = self._lowered()
             remembers = plan.history > 0
-            X, follow = self._accepted(inputs(X, len(plan.inputs), self.dtype, remembers))
+            X = inputs(X, len(plan.inputs), self.dtype, remembers)
+            X, follow = (X, None) if type(X) is np.ndarray else self._accepted(X)
             self._spread()
             raw = None if state is None else state.to_slots(self.graph, len(X), plan)
             steps = X if remembers else one_step(X)
-            backend, before = self.backend, raw
-
-            def attempt() -> tuple[Any, Any, Any, bool]:
-                return sequences.predict(backend, plan, steps, before, batch_size, self._pass, read, want_state)
-
+            of_pass, how = (self.backend, plan, steps, raw, batch_size), (read, want_state)
             try:
-                result, raw, run, whole = attempt()
+                result, raw, run, whole = sequences.predict(*of_pass, self._pass, *how)
             except MemoryError as error:
-                result, raw, run, whole = self._once_more(attempt, error)
+                done = self._once_more(lambda: sequences.predict(*of_pass, None, *how), error)
+                result, raw, run, whole = done
             self._passed(run, whole, not remembers)
-            result = follow(result)
+            result = result if follow is None else follow(result)
         after = State.of(self.graph, raw) if want_state and raw is not None else None
         return result if remembers else result[:, 0], after
 

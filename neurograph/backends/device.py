@@ -171,9 +171,8 @@ def too_small(error: Any) -> OutOfMemoryError:
     """What to raise where the device's memory ran out for good."""
     free, total = memory()
     return OutOfMemoryError(
-        f"the pass needed {error._size:,} bytes more of the GPU's memory, of which {free:,} of {total:,} bytes are "
-        "free; run fewer samples at a time (batch_size), free memory, or use a larger GPU; the weights are what they "
-        "were"
+        f"{error._size:,} bytes more of the GPU's memory are needed, of which {free:,} of {total:,} bytes are free; "
+        "run fewer samples at a time (batch_size), free memory, or use a larger GPU; the weights are what they were"
     )
 
 

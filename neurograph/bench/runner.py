@@ -210,10 +210,9 @@ def measure_together(
         else:
             left.append((number, row))
     while left:
-        over = late(end)
-        if over:
+        if (reason := late(end)) is not None:
             for _, row in left:
-                yield Outcome.of(case.name, row, skipped=over)
+                yield Outcome.of(case.name, row, skipped=reason)
             return
         done = 0
         with tempfile.TemporaryDirectory() as folder:

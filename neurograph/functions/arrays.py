@@ -16,7 +16,8 @@ def on_device(array: Any) -> bool:
     >>> on_device(np.zeros(3)), on_device([1, 2])
     (False, False)
     """
-    return type(array).__module__.partition(".")[0] == "cupy"
+    kind = type(array)
+    return kind is not np.ndarray and kind.__module__ == "cupy"
 
 
 def to_host(array: Any) -> Any:

@@ -43,6 +43,7 @@ class Library:
         self._launch.restype = ctypes.c_char_p
         self._launch.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_size_t, ctypes.c_uint64]
         self.static_shared = self._find_static_shared(path)
+        self.most_threads = int(self._library.emulation_bound())
 
     def _find_static_shared(self, path: Path) -> int:
         # Static variables within functions are local symbols, so the dynamic loader cannot tell where they are.
@@ -78,12 +79,13 @@ def build(code: str, options: tuple[str, ...], expression: str) -> Library:
     file_name = _file_name(code, folders)
     read: dict[str, str] = {}
     _read_headers(code, folders, read)
-    common = _hash(_headers(), FLAGS, options, _version())
+    common = _hash(_headers(), Path(__file__).read_text(), options, _version())
     folder = cache_folder()
     path = folder / f"{re.sub(r'[^A-Za-z0-9]+', '_', expression)[:60]}_{_hash(common, code, read, expression)}.so"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         text = f'#line 1 "{file_name}"\n{code}\n#line 1 "launcher of {expression}"\nEMULATION_EXPORT({expression})\n'
+        text += f"EMULATION_BOUND({{ {_bound(code, expression)} }})\n"
         with tempfile.TemporaryDirectory(dir=folder) as work:
             source, compiled, result = (Path(work) / f"kernel.{ending}" for ending in ("cpp", "o", "so"))
             source.write_text(text)
@@ -94,6 +96,41 @@ def build(code: str, options: tuple[str, ...], expression: str) -> Library:
             _run(["g++", "-shared", str(compiled), "-o", str(result)], expression)
             os.replace(result, path)
     return Library(path, expression)
+
+
+def launch_bound(code: str, name: str) -> tuple[str, str] | None:
+    """Parameters of a kernel's template, and the threads in its ``__launch_bounds__``, as they are written."""
+    bounds = r"__launch_bounds__\s*\(((?:[^(){};]|\([^(){};]*\))*)\)"
+    pattern = rf"(?:template\s*<([^>]*)>\s*)?__global__\s+void\s+{bounds}\s*{name}\s*\("
+    found = re.search(pattern, re.sub(r"//.*", "", code))
+    return (found[1] or "", _split(found[2])[0]) if found else None
+
+
+def _bound(code: str, expression: str) -> str:
+    """The body of a function that returns how many threads a block of an instance may have."""
+    name, _, arguments = expression.partition("<")
+    said = launch_bound(code, name)
+    if said is None:
+        return "return 1024;"
+    given = zip(_split(said[0]), _split(arguments.removesuffix(">")), strict=True) if arguments else ()
+    lines = []
+    for parameter, argument in given:
+        kind, _, own = parameter.partition(" ")
+        is_type = kind in ("typename", "class")
+        lines.append(f"using {own} = {argument};" if is_type else f"constexpr {parameter} = {argument};")
+    return f"{' '.join(lines)} return {said[1]};"
+
+
+def _split(text: str) -> list[str]:
+    """What commas separate that are in no brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "<([") - (character in ">)]")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [" ".join(part.split()) for part in parts]
 
 
 def _compiled_headers(folder: Path, options: tuple[str, ...]) -> Path:

@@ -157,6 +157,15 @@ __global__ void too_large(float* x) {
 # These say which thread it was, and that depends on the order.
 BY_ORDER = (1, 3, 4, 8, 13)
 
+BOUNDS = """
+template <typename T, int N> constexpr int THREADS = 32 * (N < 4 ? N : 4);
+template <typename T, int N>
+__global__ void __launch_bounds__(THREADS<T, N>, sizeof(T) == 4 ? 8 : 4)
+    bounded(T* x) { x[threadIdx.x] = 1; }
+__global__ void __launch_bounds__(32) narrow(float* x) { x[threadIdx.x] = 1; }
+__global__ void any_number(float* x) { x[threadIdx.x] = 1; }
+"""
+
 # Neighbours are read as soon as they are written: right only if everybody waits in between.
 SHIFT = """
 template <bool WAIT> __global__ void shift(const int* x, int* y) {
@@ -407,6 +416,20 @@ def test_impossible_launches(emulated, cupy, grid, block, shared):
         RuntimeError, match=r"row_sums<float, 3>: .*(not within|threads, at most|more than max_dynamic)"
     ):
         kernel(cupy, WORKING, "row_sums<float, 3>")(grid, block, arguments, shared_mem=shared)
+
+
+@pytest.mark.parametrize(
+    "expression, most", [("bounded<float, 2>", 64), ("bounded<double, 8>", 128), ("narrow", 32), ("any_number", 1024)]
+)
+def test_launch_bounds_are_kept(emulated, cupy, expression, most):
+    """The compiler has counted on them."""
+    bounded = kernel(cupy, BOUNDS, expression)
+    assert bounded.max_threads_per_block == most
+    x = cupy.zeros(1024, np.float64 if "double" in expression else np.float32)
+    bounded((1,), (most,), (x,))
+    assert int((x == 1).sum()) == most
+    with pytest.raises(RuntimeError, match="more threads than its __launch_bounds__|not within 1 to 1024"):
+        bounded((1,), (most + 32,), (x,))
 
 
 def test_more_shared_memory_is_asked_for_first(emulated, cupy):

@@ -98,8 +98,6 @@ BAD = [
     (losses.mae, [[np.inf, 0.0]]),
     (losses.huber, np.zeros((2, 1))),
     (losses.mse, np.zeros((1, 3))),
-    (losses.mse, [["a", "b"]]),
-    (losses.mse, [[1.0], [1.0, 2.0]]),
     (losses.mse, np.zeros((1, 2), complex)),
     (losses.binary_cross_entropy, [[0.0, 1.1]]),
     (losses.binary_cross_entropy, [[-0.1, 1.0]]),
@@ -122,20 +120,17 @@ def test_targets_that_the_definition_refuses(cupy, loss, targets, place):
     with pytest.raises(InvalidValueError) as wanted:
         loss(outputs, targets)
     if place == "device":
-        if not _are_numbers(targets):
-            pytest.skip("no array of the device")
         targets = cupy.asarray(np.asarray(targets))
     with pytest.raises(InvalidValueError) as got:
         on_device.LOSSES[loss](cupy.asarray(outputs), targets)
     assert str(got.value) == str(wanted.value)
 
 
-def _are_numbers(targets):
-    """Whether they make an array of numbers."""
-    try:
-        return np.asarray(targets).dtype.kind in "fiubc"
-    except ValueError:
-        return False
+@pytest.mark.parametrize("targets", [[["a", "b"]], [[1.0], [1.0, 2.0]]], ids=str)
+def test_targets_that_are_no_array_of_numbers(cupy, targets):
+    """They never get to the device."""
+    with pytest.raises(InvalidValueError, match="numbers"):
+        on_device.LOSSES[losses.mse](cupy.zeros((1, 2), np.float32), targets)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

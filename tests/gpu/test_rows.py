@@ -8,12 +8,10 @@ import pytest
 
 import neurograph as ng
 from neurograph.backends import reference
+from neurograph.backends.gpu import orders, passes, rows
+from neurograph.backends.gpu.layout import layout_of
 from neurograph.functions.activations import ACTIVATIONS
 from neurograph.functions.aggregations import AGGREGATIONS
-
-rows = pytest.importorskip("neurograph.backends.gpu.rows")
-from neurograph.backends.gpu import layout as layouts  # noqa: E402
-from neurograph.backends.gpu import orders, passes  # noqa: E402
 
 FUNCTIONS = (*ACTIVATIONS, ("leaky_relu", 0.25), ("clipped_relu", 1.5), ("elu", 0.5))
 LINEAR = ("sum", "mean")
@@ -23,7 +21,7 @@ TOLERANCE = {"float32": {"rtol": 2e-4, "atol": 2e-5}, "float64": {"rtol": 1e-12,
 @pytest.fixture(autouse=True)
 def row_by_row(monkeypatch):
     """Small networks would run in slices, in one launch, which has tests of its own."""
-    monkeypatch.setattr(rows.sliced, "pays", lambda *_: False)
+    monkeypatch.setattr(passes.sliced, "pays", lambda *_: False)
 
 
 def random_network(
@@ -101,7 +99,7 @@ def check(net, batch, steps=1, **options):
     """The same from both backends."""
     X, upstream = samples(net, batch, steps)
     expected, _ = everything(reference, net, X, upstream, **options)
-    found, held = everything(rows, net, X, upstream, **options)
+    found, held = everything(passes, net, X, upstream, **options)
     assert_equal(found, expected, np.dtype(net.dtype).name)
     return held
 
@@ -143,7 +141,7 @@ def test_every_activation(gpu, dtype):
         net.connect(net.add_inputs(1), net.add_outputs(1, activation=function), weight=1.0)
         upstream = np.ones_like(X)
         expected, _ = everything(reference, net, X, upstream)
-        found, _ = everything(rows, net, X, upstream)
+        found, _ = everything(passes, net, X, upstream)
         for name in ("outputs", "errors"):
             # A derivative that comes from an output near its limit has lost digits by then.
             near = {"rtol": 1e-5, "atol": 3e-7} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-15}
@@ -187,13 +185,13 @@ def test_long_rows_are_cut(gpu, batch, monkeypatch):
     net = random_network(7, sizes=(40, 30, 30), density=0.7)
     check(net, batch)
     plan = net.plan
-    layout = layouts.layout_of(plan)
+    layout = layout_of(plan)
     assert layout.targets.partials and layout.sources.partials and layout.inputs.partials
     monkeypatch.setattr(orders, "MANY", 2)
     monkeypatch.setattr(orders, "LONGER", 1.2)
     plan.layouts.clear()
     check(net, batch)
-    assert 0 < layouts.layout_of(plan).targets.partials < layout.targets.partials
+    assert 0 < layout_of(plan).targets.partials < layout.targets.partials
 
 
 def test_edits_leave_slack(gpu, rng):
@@ -234,7 +232,7 @@ def test_ties_and_zeros(gpu, kind):
     X = X[:, None].astype(float)
     upstream = np.random.default_rng(0).normal(size=(len(X), 1, 2))
     expected, _ = everything(reference, net, X, upstream)
-    found, _ = everything(rows, net, X, upstream)
+    found, _ = everything(passes, net, X, upstream)
     assert_equal(found, expected, "float64")
 
 
@@ -245,12 +243,12 @@ def test_time(gpu, delay, leaky):
     net = random_network(13, activations=smooth, delay=delay, leaky=leaky, density=0.4)
     check(net, 5, steps=6)
     X, upstream = samples(net, 5, 9, seed=1)
-    first = {b: everything(b, net, X[:, :4], upstream[:, :4])[1] for b in (reference, rows)}
+    first = {b: everything(b, net, X[:, :4], upstream[:, :4])[1] for b in (reference, passes)}
     last = {}
     for b, held in first.items():
         options = {"state": held.state, "constant": True}
         last[b], held.late = everything(b, net, X[:, 4:], upstream[:, 4:], **options)
-    assert_equal(last[rows], last[reference], "float64")
+    assert_equal(last[passes], last[reference], "float64")
     # Back over the later steps, then on to the earlier ones.
     totals = {}
     for b, held in first.items():
@@ -258,7 +256,7 @@ def test_time(gpu, delay, leaky):
         later = b.backward(plan, held.late.run, upstream[:, 4:], False, None, False)
         b.backward(plan, held.run, upstream[:, :4], True, later, False)
         totals[b] = {"grad": net.connections.grad.copy(), "bias": (net.neurons - net.inputs).bias_grad.copy()}
-    assert_equal(totals[rows], totals[reference], "float64")
+    assert_equal(totals[passes], totals[reference], "float64")
 
 
 @pytest.mark.parametrize("kinds", [tuple(AGGREGATIONS), ("sum", "max")])
@@ -272,9 +270,9 @@ def test_gradients_add_up(gpu):
     for aggregations in (LINEAR, ("sum", "max")):
         net = random_network(2, aggregations=aggregations)
         X, upstream = samples(net, 20)
-        whole, _ = everything(rows, net, X, upstream)
-        everything(rows, net, X[:7], upstream[:7])
-        parts, _ = everything(rows, net, X[7:], upstream[7:], add=True)
+        whole, _ = everything(passes, net, X, upstream)
+        everything(passes, net, X[:7], upstream[:7])
+        parts, _ = everything(passes, net, X[7:], upstream[7:], add=True)
         for name in ("grad", "bias_grad"):
             np.testing.assert_allclose(parts[name], whole[name], rtol=1e-11, atol=1e-13)
 
@@ -283,11 +281,11 @@ def test_memory_is_taken_over(gpu, cupy):
     """A pass of the same shape uses the arrays of the one before, whatever they hold."""
     net = random_network(4, delay=1)
     X, upstream = samples(net, 6, 4)
-    expected, held = everything(rows, net, X, upstream)
+    expected, held = everything(passes, net, X, upstream)
     for array in held.run._buffers.values():
         if array.dtype == np.float64:
             array.fill(np.nan)
-    found, again = everything(rows, net, X, upstream, reuse=held.run)
+    found, again = everything(passes, net, X, upstream, reuse=held.run)
     assert again.run.buffer("acts") is held.run.buffer("acts")
     assert_equal(found, expected, "float64")
     assert passes.footprint(net.plan, 6, 4, True) <= again.run.nbytes
@@ -321,7 +319,7 @@ def test_the_order_of_threads_does_not_matter(emulated, batch, monkeypatch):
     X, upstream = samples(net, batch, 2)
 
     def run():
-        return tuple(everything(rows, net, X, upstream)[0].values())
+        return tuple(everything(passes, net, X, upstream)[0].values())
 
     emulated.in_orders(run)
 
@@ -330,10 +328,10 @@ def test_inputs_and_gradients_of_other_kinds(gpu, cupy):
     """Arrays on the device, lists of lists made arrays, and views with gaps."""
     net = random_network(9)
     X, upstream = samples(net, 6)
-    expected, _ = everything(rows, net, X, upstream)
+    expected, _ = everything(passes, net, X, upstream)
     wide = np.repeat(X, 2, axis=2)[..., ::2]
     for given, gradient in ((cupy.asarray(X), cupy.asarray(upstream)), (wide, np.asfortranarray(upstream))):
-        found, _ = everything(rows, net, given, gradient)
+        found, _ = everything(passes, net, given, gradient)
         for name, array in expected.items():
             np.testing.assert_array_equal(found[name], array)
 

@@ -30,15 +30,14 @@ def shuffled(rng, n):
     return rng.permutation(np.concatenate([rng.permutation(n // 2), 2**33 + rng.permutation(n - n // 2)]))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", SCORES)
+@pytest.mark.parametrize(("dtype", "kind"), [*((np.float32, kind) for kind in SCORES), (np.float64, "repeated")])
 def test_exactly_as_many_as_wanted(cupy, rng, kind, dtype):
     """Ties go by id, whatever the count."""
-    n = 700 if dtype == np.float32 else 90
+    n = 300 if dtype == np.float32 else 90
     scores, ids = SCORES[kind](rng, n).astype(dtype), shuffled(rng, n)
     for largest in (False, True):
         there = select.entries(cupy.asarray(scores), cupy.asarray(ids), 2**34, largest)
-        for count in (0, 1, n // 3, n - 1, n, n + 5, -1):
+        for count in (0, 1, n // 3, n - 1, n + 5):
             got = select.lowest(there, count)
             np.testing.assert_array_equal(got.get(), first(scores, ids, count, largest))
         assert got.dtype == np.int64
@@ -52,7 +51,7 @@ def test_indices_decide_where_there_are_no_ids(cupy):
     assert select.lowest(select.entries(scores[:0]), 2).size == 0
 
 
-@pytest.mark.parametrize("n", [1, 255, 256, 4096, 9001])
+@pytest.mark.parametrize("n", [1, 256, 4097])
 def test_more_than_a_block_counts(cupy, rng, n):
     """Several chunks, the last of them not full."""
     scores = rng.integers(0, n // 2 + 1, n).astype(np.float32)
@@ -76,7 +75,7 @@ def test_regions(cupy, rng, monkeypatch, many, sorted_regions):
     """A histogram each, or a block each; regions of all kinds, and entries that are nobody."""
     if many:
         monkeypatch.setattr(select, "MANY_REGIONS", 3)
-    n, n_regions = 6000, 9
+    n, n_regions = 4500, 9
     regions = np.minimum(rng.geometric(0.3, n) - 1, n_regions - 2).astype(np.int32)  # the last has none
     if sorted_regions:
         regions.sort()

@@ -20,8 +20,7 @@ KEYS = {
 }
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize(("dtype", "kind"), [*((np.float64, kind) for kind in KEYS), (np.float32, "many of few")])
 def test_spread_and_sums(cupy, rng, kind, dtype):
     """Segments shorter and longer than a chunk, and parameters without tenants."""
     key = KEYS[kind](rng)

@@ -1,5 +1,6 @@
 """Every kernel that may be asked for compiles for a GPU, without complaint and without spilling registers."""
 
+import ctypes.util
 import functools
 import hashlib
 import importlib
@@ -8,13 +9,15 @@ import pkgutil
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from neurograph.backends import gpu
 from neurograph.backends.gpu import module
 
-from ..emulation.compiler import cache_folder
+from ..emulation.compiler import cache_folder, launch_bound
 
 for part in pkgutil.iter_modules(gpu.__path__):
     importlib.import_module(f"{gpu.__name__}.{part.name}")
@@ -25,7 +28,7 @@ OPTIONS = (f"-arch={ARCHITECTURE}", "-cubin", "-Xptxas=-v,--warning-as-error", "
 # Said in a source, or in a header for all that include it: `// stack frame <= N bytes: why`.
 ALLOWED = re.compile(r"^// stack frame <= (\d+) bytes: ", re.MULTILINE)
 # What NVRTC, which compiles on the user's machine, finds without the host's libraries.
-HEADERS = {"cuda_bf16.h", "cuda_fp16.h", "mma.h"}
+HEADERS = {"cuda_bf16.h", "cuda_fp16.h", "cuda_pipeline_primitives.h", "mma.h"}
 
 
 def instances():
@@ -66,6 +69,69 @@ def report(source):
         assert done.returncode == 0, said[:4000]
         kept.write_text(said)
     return kept.read_text()
+
+
+@functools.cache
+def nvrtc():
+    """The compiler that CuPy calls, out of a CUDA toolkit or of the wheels that CuPy asks for; it needs no GPU."""
+    found = [path for place in sys.path for path in sorted(Path(place).glob("nvidia/*/lib/libnvrtc.so.*"))]
+    for name in [*map(str, found), ctypes.util.find_library("nvrtc")]:
+        try:
+            return ctypes.CDLL(name) if name else None
+        except OSError:
+            continue
+    return None
+
+
+def headers():
+    """Folders with CUDA's headers, of wheels and of a toolkit."""
+    places = [path for place in sys.path for path in sorted(Path(place).glob("nvidia/*/include"))]
+    compiler = shutil.which("nvcc")
+    said = (
+        subprocess.run([compiler, "-dryrun", "-x", "cu", "-c", "-"], capture_output=True, text=True, input="")
+        if compiler
+        else None
+    )
+    top = re.search(r"^#\$ TOP=(.*)$", said.stderr, re.MULTILINE) if said else None
+    return [*places, *([Path(top[1]) / "include"] if top else [])]
+
+
+def compile_as_cupy_does(source, expressions):
+    """What NVRTC returns and says of some instances of a source."""
+    library, program, size = nvrtc(), ctypes.c_void_p(), ctypes.c_size_t()
+    code = (module.SOURCES / source).read_text().encode()
+    assert library.nvrtcCreateProgram(ctypes.byref(program), code, source.encode(), 0, None, None) == 0
+    for expression in expressions:
+        assert library.nvrtcAddNameExpression(program, expression.encode()) == 0
+    options = [*module.OPTIONS, f"--gpu-architecture={ARCHITECTURE}", *(f"-I{folder}" for folder in headers())]
+    arguments = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
+    code = library.nvrtcCompileProgram(program, len(options), arguments)
+    library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    said = ctypes.create_string_buffer(size.value)
+    library.nvrtcGetProgramLog(program, said)
+    library.nvrtcDestroyProgram(ctypes.byref(program))
+    return code, said.value.decode()
+
+
+@pytest.mark.slow
+@needs_nvcc
+@pytest.mark.parametrize("source", sorted(instances()))
+def test_blocks_have_registers_enough(source):
+    """A block of 1024 threads has 64 registers for each; a kernel that takes more says how many threads it can have."""
+    code = "\n".join(with_headers(source))
+    for name, *_, registers in frames(report(source)):
+        kernel = next(f.name for f in module.FAMILIES if f.source == source and f"{len(f.name)}{f.name}" in name)
+        assert registers <= 64 or launch_bound(code, kernel), f"{name}: {registers} registers and no __launch_bounds__"
+
+
+@pytest.mark.parametrize("source", sorted(instances()))
+def test_the_compiler_that_cupy_calls_takes_it(source):
+    """One instance of each kernel: it sees all of the source, and none of the host's headers."""
+    if nvrtc() is None:
+        pytest.skip("NVRTC is not installed")
+    first = [family.expressions[0] for family in module.FAMILIES if family.source == source]
+    code, said = compile_as_cupy_does(source, first)
+    assert code == 0, said[:4000]
 
 
 def frames(said):

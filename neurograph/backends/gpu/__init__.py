@@ -10,7 +10,7 @@ from typing import Any
 
 from ...graph.sharing import KEY, Sharing
 from ...graph.tables import Table
-from ..device import accept, available
+from ..device import accept, available, ran_out, release, too_small
 from . import sharing as shared
 from .finite import all_finite
 from .losses import LOSSES
@@ -46,9 +46,21 @@ __all__ = [
 
 
 def column(table: Table, name: str, write: bool) -> Any:
-    """A column of a table on the device, to read or also to ``write``."""
+    """A column of a table on the device, to read or also to ``write``.
+
+    Raises
+    ------
+    OutOfMemoryError
+        If there is no room for it.
+    """
     columns = columns_of(table)
-    return columns.write(name) if write else columns.read(name)
+    try:
+        return columns.write(name) if write else columns.read(name)
+    except MemoryError as error:
+        if not ran_out(error):
+            raise
+        release()
+        raise too_small(error) from None
 
 
 def spread(sharing: Sharing) -> None:

@@ -13,6 +13,7 @@ import cupy
 import numpy as np
 from cupy.cuda import cublas
 
+from . import watch
 from .mirror import Rows
 from .module import Family
 
@@ -47,10 +48,13 @@ def product(
         return array.data.ptr, CUDA_TYPE[array.dtype.name], array.strides[0] // array.itemsize
 
     # cuBLAS counts by columns: to it all matrices are transposed, and so is the product.
-    (out_at, out_type, out_ld), one = matrix(out), scalars.ctypes.data
+    shape, places = (int(flip_b), int(flip_a), columns, rows, terms), (*matrix(b), *matrix(a))
+    if watch.current is not None:
+        watch.current.launches.append(("product", shape, places, matrix(out), add, compute))
+    one = scalars.ctypes.data
     cublas.gemmEx(
-        cupy.cuda.get_cublas_handle(), int(flip_b), int(flip_a), columns, rows, terms, one, *matrix(b), *matrix(a),
-        one + scalars.itemsize, out_at, out_type, out_ld, compute, DEFAULT_ALGORITHM,
+        cupy.cuda.get_cublas_handle(), *shape, one, *places, one + scalars.itemsize, *matrix(out), compute,
+        DEFAULT_ALGORITHM,
     )  # fmt: skip
 
 
@@ -160,6 +164,7 @@ class Dense:
         self._matrices: dict[Block, Any] = {}
         self._filled: set[Block] = set()
         self._scratch: dict[tuple[str, Any], Any] = {}
+        self.grown = 0  # how often scratch took the place of smaller scratch, which recorded launches may go on using
 
     def forward(self, block: Block, weight: Any, acts: Any, add: bool) -> None:
         """Write the sums that the targets get to their rows, or add them; ``acts`` has a row a neuron slot."""
@@ -190,7 +195,7 @@ class Dense:
         COLLECT(self.dtype)((T,), (THREADS,), (*given, out, np.int32(S), np.bool_(add), grad))
 
     def begin(self, incoming: Rows) -> None:
-        """The weights may have changed, and the rows too."""
+        """The weights have changed, or the rows."""
         self.incoming = incoming
         self._filled.clear()
 
@@ -200,9 +205,10 @@ class Dense:
         return sum(a.nbytes for a in (*self._matrices.values(), *self._scratch.values()))
 
     def _room(self, name: str, shape: tuple[int, int], dtype: Any) -> Any:
-        """A matrix for use within one call. It stays where it is: what was captured in a graph goes on using it."""
+        """A matrix for use within one call. It stays where it is as long as it is large enough."""
         count, key = shape[0] * shape[1], (name, dtype)
         if key not in self._scratch or self._scratch[key].size < count:
+            self.grown += key in self._scratch
             self._scratch[key] = cupy.empty(count, dtype)
         return self._scratch[key][:count].reshape(shape)
 

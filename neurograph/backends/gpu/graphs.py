@@ -21,7 +21,7 @@ from .watch import Watch, watched
 
 KEPT = 8  # recordings of one sequence: two passes take turns, and the last batch of an epoch is shorter
 PATIENCE = 3  # failed recordings after which no more are tried
-MOST = 50_000  # launches in a recording: each takes about a kilobyte
+MOST = 50_000  # launches in a recording; a longer sequence is not worth the memory that its nodes take
 NAME = "gpu graphs"  # among the layouts of a plan
 
 
@@ -31,8 +31,6 @@ class Buffers(dict[str, Any]):
     ``replaced`` counts how often an array took the place of another.
     """
 
-    __hash__ = object.__hash__
-
     def __init__(self) -> None:
         super().__init__()
         self.replaced = 0
@@ -41,9 +39,6 @@ class Buffers(dict[str, Any]):
         self.replaced += name in self
         super().__setitem__(name, array)
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
 
 class Recording:
     """The launches over one set of arrays: made one by one, recorded, or impossible to record."""
@@ -51,7 +46,7 @@ class Recording:
     def __init__(self, buffers: Any):
         self.buffers = buffers
         self.seen: Watch | None = None
-        self.stamp: Hashable = None
+        self.state: tuple[Hashable, Hashable] = (None, None)
         self.graph: Any = None
         self.pool: Any = None  # memory that was found while recording belongs to the graph as long as it lives
         self.failed = False
@@ -75,7 +70,13 @@ class Replay:
         self._plan = plan
         self._known: OrderedDict[Hashable, Recording] = OrderedDict()
 
-    def run(self, key: Hashable, buffers: Buffers, launch: Callable[[], object]) -> None:
+    def run(
+        self,
+        key: Hashable,
+        buffers: Buffers,
+        launch: Callable[[], object],
+        beside: Callable[[], Hashable] | None = None,
+    ) -> None:
         """Do what ``launch`` does.
 
         The first time its launches are made one by one, for kernels may have to be compiled and memory to be found,
@@ -90,7 +91,10 @@ class Replay:
             Its arrays, those of the graph's mirror aside.
         launch : callable
             Starts kernels on the current stream. It must neither wait for the device nor copy between it and the host,
-            unless the graph was edited; and what is not a kernel of ours may only touch these arrays.
+            unless the graph was edited. What it does by other means than kernels of ours (`module`) may only touch the
+            buffers and the mirror, or arrays of a layout of the plan that says by its ``stamp`` when they are others.
+        beside : callable, optional
+            Says the same of arrays that are held elsewhere.
         """
         key = (key, id(buffers))
         known = self._known.get(key)
@@ -99,20 +103,23 @@ class Replay:
             while len(self._known) > KEPT:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
-        if known.seen is None or known.failed:
-            self._look(known, buffers, launch)
+        if known.failed:
+            launch()
             return
-        same = self._stamp(known.seen, buffers) == known.stamp
+        if known.seen is None:
+            self._look(known, buffers, launch, beside)
+            return
+        same = self._state(known.seen, buffers, beside) == known.state
         if same and known.graph is None:
             same = self._record(known, launch)
         if same:
             known.graph.launch()
             self.replayed += 1
             return
-        before = known.seen.launches
-        self._look(known, buffers, launch)
+        before = known.seen.launches, known.state[0]
+        self._look(known, buffers, launch, beside)
         if known.graph is not None:
-            if known.seen.launches == before:
+            if (known.seen.launches, known.state[0]) == before:
                 self.confirmed += 1
             else:
                 known.graph = known.pool = None
@@ -121,20 +128,30 @@ class Replay:
         """Free all recordings."""
         self._known.clear()
 
-    def _look(self, known: Recording, buffers: Buffers, launch: Callable[[], object]) -> None:
+    def _look(self, known: Recording, buffers: Buffers, launch: Callable[[], object], beside: Any) -> None:
         """Launch one by one, and note what."""
         known.seen = watched(launch)
-        known.stamp = self._stamp(known.seen, buffers)
+        known.state = self._state(known.seen, buffers, beside)
 
-    def _stamp(self, seen: Watch, buffers: Buffers) -> Hashable:
-        """Bring the columns up to date that the launches read, and tell by what the launches may have become others."""
+    def _state(self, seen: Watch, buffers: Buffers, beside: Any) -> tuple[Hashable, Hashable]:
+        """Bring the columns up to date that the launches read.
+
+        Returns
+        -------
+        baked : hashable
+            What else than arguments of our kernels a recording bakes in.
+        edited : hashable
+            Anything that may have made other launches of them.
+        """
         mirror_of(self._plan.graph)
-        columns = []
+        addresses, changes = [], []
         for (holder, name), write in seen.columns.items():
             array = holder.write(name) if write else holder.read(name)
-            columns.append((array.data.ptr, holder.changes(name)))
+            addresses.append(array.data.ptr)
+            changes.append(holder.changes(name))
         layouts = tuple(getattr(layout, "stamp", None) for layout in self._plan.layouts.values())
-        return self._plan.graph.edits, buffers.replaced, tuple(columns), layouts
+        baked = buffers.replaced, tuple(addresses), layouts, beside() if beside else None
+        return baked, (self._plan.graph.edits, tuple(changes))
 
     def _record(self, known: Recording, launch: Callable[[], object]) -> bool:
         assert known.seen is not None

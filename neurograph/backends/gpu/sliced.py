@@ -20,6 +20,7 @@ import numpy as np
 from ...plan import Plan
 from .mirror import mirror_of
 from .module import Family
+from .staged import processors
 
 REALS = (np.float32, np.float64)
 COLUMNS = (8, 32)
@@ -27,16 +28,15 @@ FORWARD = Family("sliced.cu", "forward_slices", REALS, COLUMNS)
 BACKWARD = Family("sliced.cu", "backward_slices", REALS, COLUMNS)
 SUM = Family("sliced.cu", "sum_slices", REALS)
 THREADS = 512  # at most, in a block; as the source says
-CHUNK = 8  # threads that share a row of `sum_slices`
+CHUNK = 8  # entries of a row in flight together, and threads that share a row of `sum_slices`
 SCRATCH = 2**28  # bytes that the sums of all slices may take
 NAME = "gpu sliced"  # among the layouts of a plan
 
 # Costs in seconds, on an H100: to be measured there. Nothing but the choice depends on them.
 LAUNCH = 3e-6  # of a generation that is launched by itself, however small
-TURN = 4e-7  # of a generation in a block: a barrier, and loads that wait for one another
-MULTIPROCESSORS = 132
+TURN = 4e-7  # of eight entries of a row and a barrier: loads that wait for what was just computed
 RATE = 2e12  # connections times samples a second that rows run at on the whole device
-SLICED_RATE = 0.5  # of that a block reaches on its share of the device
+SLICED_RATE = 0.5  # of that blocks reach on their share of the device
 
 
 class Slices:
@@ -118,22 +118,23 @@ def slices_of(plan: Plan) -> Slices:
 
 def columns_for(batch: int) -> int:
     """Samples a block: few, so that many blocks run, until there are enough for the whole device."""
-    return COLUMNS[-1] if batch > COLUMNS[-1] * MULTIPROCESSORS else COLUMNS[0]
+    return COLUMNS[-1] if batch > COLUMNS[-1] * processors() else COLUMNS[0]
 
 
 def pays(plan: Plan, batch: int) -> bool:
     """Whether a block that walks all generations alone is expected to be faster than a launch a generation.
 
-    By the generations, ``LAUNCH`` against ``TURN`` each; by the work, the rate of the whole device against that of the
-    blocks, one for 8 or 32 samples, each of which has a multiprocessor's share of it at most. Time steps multiply both.
-    Networks with neurons whose terms do not add up are not run this way.
+    A launch a generation takes ``LAUNCH`` each, and the work at the rate of the whole device. A block is bound by the
+    latency of its turns, a ``TURN`` for each eight entries of a row, or by the work, of which a multiprocessor does its
+    share for 8 or 32 samples. Time steps multiply both. Networks with neurons whose terms do not add up are not run
+    this way.
 
     Examples
     --------
-    A thousand generations of eight neurons wait for launches; two of four thousand need the whole device.
+    A hundred generations of eight neurons wait for launches; two of three hundred keep the whole device busy.
 
     >>> import neurograph as ng
-    >>> pays(ng.topologies.layered([8] * 1000).plan, 256), pays(ng.topologies.layered([2000] * 3).plan, 256)
+    >>> pays(ng.topologies.layered([8] * 100).plan, 1024), pays(ng.topologies.layered([300] * 3).plan, 4096)
     (True, False)
     """
     if plan.n_special or not len(plan.rows):
@@ -141,9 +142,10 @@ def pays(plan: Plan, batch: int) -> bool:
     work = len(plan.graph.connections) * float(batch)
     generations = plan.n_generations
     slices = -(-batch // columns_for(batch))
-    waves, share = -(-slices // MULTIPROCESSORS), min(slices, MULTIPROCESSORS) / MULTIPROCESSORS
-    in_turns = len(plan.rows) / slices_of(plan).groups(columns_for(batch))  # where generations are wide
-    alone = waves * max(generations, in_turns) * TURN + work / (RATE * SLICED_RATE * share)
+    waves, share = -(-slices // processors()), min(slices, processors()) / processors()
+    turns = max(generations, len(plan.rows) / slices_of(plan).groups(columns_for(batch)))
+    chunks = max(1.0, len(plan.graph.connections) / len(plan.rows) / CHUNK)
+    alone = max(waves * turns * chunks * TURN, work / (RATE * SLICED_RATE * share))
     return alone < generations * LAUNCH + work / RATE
 
 

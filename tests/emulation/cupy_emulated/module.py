@@ -59,7 +59,7 @@ class RawKernel:
 
     @property
     def max_threads_per_block(self) -> int:
-        return limits.THREADS
+        return self._library.most_threads
 
     @property
     def max_dynamic_shared_size_bytes(self) -> int:
@@ -103,6 +103,11 @@ class RawKernel:
             raise driver.CUDADriverError(
                 1, f"{self.name}: block {block} has {threads} threads, at most {limits.THREADS}"
             )
+        if threads > self._library.most_threads:
+            raise driver.CUDADriverError(
+                701,
+                f"{self.name}: block {block}, more threads than its __launch_bounds__({self._library.most_threads})",
+            )
         static = self._library.static_shared
         if static > limits.STATIC_SHARED:
             raise driver.CUDADriverError(
@@ -128,17 +133,12 @@ class RawKernel:
         arrays: list[ndarray | None] = []
         values: list[Any] = []
         for position, (argument, parameter) in enumerate(zip(args, expected, strict=True)):
-            given = f"a {type(argument).__name__}"
-            if isinstance(argument, ndarray):
-                given = f"an array of {argument.dtype}"
-            elif isinstance(argument, np.generic):
-                given = f"a scalar of {argument.dtype}"
             pointee = parameter.removeprefix("const").removeprefix("*")
-            fits = isinstance(argument, ndarray) and pointee in ("void", str(argument.dtype))
+            fits = isinstance(argument, ndarray) and (pointee == "void" or argument.dtype == pointee)
             if "*" not in parameter:
-                fits = isinstance(argument, np.generic) and parameter == str(argument.dtype)
+                fits = isinstance(argument, np.generic) and argument.dtype == parameter
             if not fits:
-                raise TypeError(f"{self.name}: argument {position} must be {parameter}, not {given}")
+                raise TypeError(f"{self.name}: argument {position} must be {parameter}, not {_described(argument)}")
             if isinstance(argument, ndarray):
                 arrays.append(argument)
                 values.append(ctypes.c_void_p(argument._host.ctypes.data))
@@ -168,6 +168,14 @@ class RawKernel:
         block.mend()
         where = f"{at} bytes behind its end" if at >= 0 else f"{-at} bytes before its start"
         raise KernelError(f"{self.name}: wrote out of bounds of {what}: {where}")
+
+
+def _described(argument: Any) -> str:
+    if isinstance(argument, ndarray):
+        return f"an array of {argument.dtype}"
+    if isinstance(argument, np.generic):
+        return f"a scalar of {argument.dtype}"
+    return f"a {type(argument).__name__}"
 
 
 class KernelError(RuntimeError):

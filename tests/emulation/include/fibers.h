@@ -96,7 +96,14 @@ constexpr int MAX_THREADS = 1024, MAX_WARPS = MAX_THREADS / 32;
 constexpr size_t STACK = 256 << 10;
 constexpr size_t DYNAMIC_LIMIT = 227 << 10, CANARY = 64 << 10;
 constexpr unsigned char POISON = 0xFF;  // NaN in every floating type, as is what stands behind dynamic shared memory
-constexpr unsigned char guard(size_t i) { return i & 1 ? 0xFF : 0xF0 | (i / 2 * 5 % 13 + 1); }
+
+struct Guard {
+  unsigned char bytes[CANARY];
+  Guard() {
+    for (size_t i = 0; i < CANARY; ++i) bytes[i] = i & 1 ? 0xFF : 0xF0 | (i / 2 * 5 % 13 + 1);
+  }
+};
+inline const Guard guard;
 
 enum State : unsigned char { UNSTARTED, RUNNABLE, RUNNING, AT_BARRIER, AT_WARP, EXITED };
 
@@ -129,6 +136,7 @@ struct Warp {
 inline uint3 thread_index, block_index;
 inline dim3 block_dimensions, grid_dimensions;
 inline Thread threads[MAX_THREADS];
+inline uint3 indices[MAX_THREADS];
 inline Warp warps[MAX_WARPS];
 inline Place barrier_place;
 inline bool descending;
@@ -179,8 +187,7 @@ inline const char* base_name(const char* path) {
 inline void set_thread(int t) {
   current = t;
   threads[t].state = RUNNING;
-  unsigned x = block_dimensions.x, y = block_dimensions.y;
-  thread_index = {t % x, t / x % y, t / (x * y)};
+  thread_index = indices[t];
 }
 
 inline int next_unstarted() { return order[n_threads - n_unstarted--]; }
@@ -236,8 +243,8 @@ inline void* new_stack() {
     mprotect(memory, 4096, PROT_NONE);  // too deep a stack faults and overwrites nothing
     stack = static_cast<char*>(memory) + 4096;
   }
-  ++n_stacks_used;
-  return first_frame(stack + STACK, fiber_entry);
+  // Not all at the same offset in a page: their frames would compete for the same few lines of the cache.
+  return first_frame(stack + STACK - n_stacks_used++ % 61 * 192, fiber_entry);
 }
 
 // Leaves the running thread where it is and goes on with another.

@@ -68,8 +68,9 @@ inline Region regions[64];
 inline int n_regions;
 
 inline void check_behind(size_t length) {
+  if (!std::memcmp(dynamic_memory + dynamic_size, guard.bytes, length)) return;
   for (size_t i = 0; i < length; ++i)
-    if (dynamic_memory[dynamic_size + i] != guard(i)) {
+    if (dynamic_memory[dynamic_size + i] != guard.bytes[i]) {
       std::snprintf(message, sizeof message,
                     "block (%u, %u, %u): a write %zu bytes behind the %zu bytes of dynamic shared memory", block_index.x,
                     block_index.y, block_index.z, i, dynamic_size);
@@ -96,7 +97,9 @@ inline const char* launch(void (*call)(), const unsigned* grid, const unsigned* 
   for (int i = 0; i < n_threads; ++i) order[i] = descending ? n_threads - 1 - i : i;
   if (random_state)
     for (long long i = n_blocks - 1; i > 0; --i) std::swap(blocks[i], blocks[random_below(i + 1)]);
-  for (size_t i = 0; i < CANARY; ++i) dynamic_memory[dynamic + i] = guard(i);
+  std::memcpy(dynamic_memory + dynamic, guard.bytes, CANARY);
+  for (unsigned t = 0, x = block[0], y = block[1]; t < unsigned(n_threads); ++t)
+    indices[t] = {t % x, t / x % y, t / (x * y)};
 
   struct sigaction action {}, old_segv, old_bus, old_fpe;
   stack_t own{}, old_stack;
@@ -151,3 +154,6 @@ inline const char* launch(void (*call)(), const unsigned* grid, const unsigned* 
       const unsigned* grid, const unsigned* block, void** arguments, size_t dynamic, uint64_t mode) {              \
     return ::emulation::launch(&::emulation::Kernel<&__VA_ARGS__>::call, grid, block, arguments, dynamic, mode);   \
   }
+
+// With the body of a function that returns the threads of the kernel's __launch_bounds__.
+#define EMULATION_BOUND(...) extern "C" __attribute__((visibility("default"))) int emulation_bound() __VA_ARGS__

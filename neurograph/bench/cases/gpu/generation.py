@@ -145,7 +145,7 @@ class Generation:
         # A plan of its own: what another way decides stays with the other.
         plan = lower(self.graph, self.net.schedule)
         if rows_only:
-            plan.layouts["gpu storage"] = storage.Storage(plan, ROWS)
+            plan.layouts[storage.NAME] = storage.Storage(plan, ROWS)
             staging_of(plan, self.mirror).allowed = False
         runs = []
         for x in self.inputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,10 @@ def gemmEx(
         raise CUBLASError(7)
     scalar = ctypes.c_double if computeType == 70 else ctypes.c_float
     one, other = (scalar.from_address(place).value for place in (alpha, beta))
-    a = _matrix(A, rows[0], m if transa else k, lda, Atype)
-    b = _matrix(B, rows[1], k if transb else n, ldb, Btype)
-    c = _matrix(C, m, n, ldc, Ctype)
+    used: list[Any] = []
+    a = _matrix(A, rows[0], m if transa else k, lda, Atype, used)
+    b = _matrix(B, rows[1], k if transb else n, ldb, Btype, used)
+    c = _matrix(C, m, n, ldc, Ctype, used)
 
     def act() -> None:
         left, right = (_values(x, computeType) for x in (a.T if transa else a, b.T if transb else b))
@@ -61,10 +63,10 @@ def gemmEx(
     if graph is None:
         act()
     else:
-        graph.record(act, [])
+        graph._record(act, used)
 
 
-def _matrix(address: int, rows: int, columns: int, ld: int, code: int) -> np.ndarray:
+def _matrix(address: int, rows: int, columns: int, ld: int, code: int, used: list[Any]) -> np.ndarray:
     dtype = TYPES[code]
     if not rows or not columns:
         return np.zeros((rows, columns), dtype)
@@ -72,6 +74,7 @@ def _matrix(address: int, rows: int, columns: int, ld: int, code: int) -> np.nda
     for memory in live():
         begin = memory.bytes.ctypes.data
         if begin <= address and address + nbytes <= begin + memory.nbytes:
+            used.append(SimpleNamespace(_memory=memory))
             piece = memory.bytes[address - begin : address - begin + nbytes].view(dtype)
             return np.lib.stride_tricks.as_strided(piece, (rows, columns), (dtype.itemsize, ld * dtype.itemsize))
     raise RuntimeError(f"gemmEx: a matrix of {nbytes} bytes is not within one allocation of the device")
