@@ -25,6 +25,7 @@ GATHERED_ENTRY, STAGED_ENTRY = 8, 6  # bytes of an entry itself: 128 columns at 
 # A row that is so many times longer than the mean keeps a warp busy when the block's others are done; it runs in chunks
 # beside the others.
 LONG, LONGER = 1024, 4
+MOST_ENTRIES = 2**30  # the kernels number places by int32, of which some stay empty
 
 
 class Costs(NamedTuple):
@@ -72,7 +73,7 @@ def pays(rows: int, entries: int, longest: int, neurons: int, lead: int, dtype: 
         of = costs(rows, entries, others, lead, dtype, staged.processors())
         return of.staged < of.gathered
 
-    if not rows or not entries or not wins(longest):
+    if not rows or not 0 < entries < MOST_ENTRIES or not wins(longest):
         return False
     return wins(min(entries, neurons)) or wins(count())
 
