@@ -51,7 +51,7 @@ def costs(rows: int, entries: int, others: int, lead: int, dtype: np.dtype, proc
     True
     """
     strips = -(-lead // staged.columns_of(dtype))
-    how = staged.shape(rows, strips, dtype, staged.FORWARD_SUMS, processors)
+    how = staged.shape(rows, lead, dtype, staged.FORWARD_SUMS, processors)
     tiles, _ = tiling(others, staged.room())
     gathered = entries * (lead * staged.SINGLE.itemsize + GATHERED_ENTRY * -(-lead // 128))
     brought = how.blocks * others * strips * staged.STRIP + entries * strips * STAGED_ENTRY
@@ -173,7 +173,7 @@ class Staging:
             return 0
         rounded = steps * self._plan.graph.neurons.size * lead * staged.HALF.itemsize if self.rounds else 0
         dots = [
-            staged.backward_shape(part.buckets, lead, self.stored_as).strips * part.buckets.places * 4
+            staged.backward_shape(part.buckets, lead, self.stored_as).groups * part.buckets.places * 4
             for part in self._parts[1].values()
         ]
         return 2 * rounded + max(dots, default=0) if keep else rounded
