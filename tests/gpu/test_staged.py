@@ -75,14 +75,31 @@ class Layer:
 
 
 def widened(half):
-    """Numbers of bfloat16 in double precision."""
-    return (half.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    """Numbers in halves in double precision."""
+    words = np.ascontiguousarray(half).view(np.uint32)
+    both = np.stack([words << 16, words], axis=-1).view(np.float32)
+    with np.errstate(invalid="ignore"):  # of NaNs
+        return both.reshape(half.shape).astype(np.float64)
 
 
 def close(result, truth, tolerance):
     """Whether a matrix is another one, in norm."""
     scale = np.linalg.norm(truth)
     return result.shape == truth.shape and np.linalg.norm(result - truth) <= tolerance * max(scale, 1e-30)
+
+
+def test_halves(cupy, rng):
+    """Each is as close to its number as a bfloat16 must be; what is not finite stays so."""
+    x = (rng.normal(size=(50, 64)) * 10.0 ** rng.integers(-30, 30, (50, 64))).astype(np.float32)
+    x[0], x[1, ::2], x[2, 1::2], x[3] = 0, 0, 0, 3e38
+    found = widened(staged.rounded(cupy.asarray(x)).get())
+    assert (np.abs(found - x) <= np.abs(x) * 2.0**-8 + 1e-40).all() and not found[0].any()
+    assert (np.sign(found[4:]) == np.sign(x[4:])).all()
+    x[5, 7], x[6, 8], x[7, 9] = np.inf, -np.inf, np.nan
+    found = widened(staged.rounded(cupy.asarray(x)).get())
+    assert (np.isfinite(found) == np.isfinite(x)).all()
+    odd = staged.rounded(cupy.asarray(x[:, :3].copy())).get()
+    assert odd.shape == (50, 8) and not odd[:, 4:].any()
 
 
 SHAPES = [  # targets, sources, density, batch, rows of a tile

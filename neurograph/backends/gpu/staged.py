@@ -4,7 +4,9 @@ A warp that gathers a row of activations for each connection reads them from the
 a byte. Where many rows of a generation read the same sources, a block of threads copies tiles of the sources, 128 bytes
 of each, to its shared memory, which is several times faster, and gathers from there: `pays` counts the bytes of both.
 
-`float32` activations, or bfloat16 (as ``uint16``, with the same float32 weights and sums): half the bytes.
+`float32` activations, or halves (``uint16``, with the same float32 weights and sums), of half the bytes, as `rounded`
+makes them: of every two columns the first as bfloat16, the second as the upper half of that float which, with the
+first one's bits as its lower half, is nearest. So it is as close as a bfloat16, and an instruction less to widen.
 """
 
 from __future__ import annotations
@@ -97,7 +99,7 @@ def room() -> int:
 def product(buckets: Buckets, weights: Any, x: Any, out: Any, sums: int | None = None) -> None:
     """``out[slot] = sum of weight * x[other]`` for the rows of the buckets.
 
-    ``x`` (float32, or uint16 for bfloat16) and ``out`` (float32) have a row for each slot, ``out`` no more columns.
+    ``x`` (float32, or halves) and ``out`` (float32) have a row for each slot, ``out`` no more columns.
     """
     none = _nothing()
     unread = none.floats, none.floats, none.bytes, none.bytes, none.words
@@ -116,7 +118,7 @@ def forward(
 ) -> None:
     """Compute the neurons of the buckets, which are sums or means, in ``acts`` (float32, a row for each slot).
 
-    ``x`` is what is staged: the same array, or its rows in bfloat16. ``z``, if given, gets what the activations were
+    ``x`` is what is staged: the same array, or its rows in halves. ``z``, if given, gets what the activations were
     applied to; ``neurons`` are the columns bias, activation_parameter (float32), activation and aggregation (int8), and
     the lengths of the rows (int32).
     """
@@ -212,7 +214,7 @@ def scratch_for(buckets: Buckets, lead: int, dtype: np.dtype, sums: int | None =
 
 
 def round_rows(x: Any, slots: Any, batch: int, out: Any) -> None:
-    """Set some rows of ``out`` (bfloat16, as uint16) to those of ``x`` (float32), with zeros behind the ``batch``."""
+    """Set some rows of ``out`` (halves) to those of ``x`` (float32), with zeros behind the ``batch``."""
     if len(slots) and out.shape[1]:
         ROUND()(
             (-(-len(slots) // 8),), (256,),
@@ -223,7 +225,7 @@ def round_rows(x: Any, slots: Any, batch: int, out: Any) -> None:
 
 
 def rounded(x: Any) -> Any:
-    """Rows of float32 as rows of bfloat16 (as uint16), to nearest even, with zeros up to whole pieces."""
+    """Rows of float32 in halves, with zeros up to whole pieces."""
     rows, batch = x.shape
     out = cupy.empty((rows, lead_of(batch, HALF)), HALF)
     round_rows(x, cupy.arange(rows, dtype=np.int32), batch, out)

@@ -15,8 +15,8 @@ from .mirror import Rows
 class StagedMatrix:
     """A matrix in compressed rows whose products with dense matrices stage the latter's rows in shared memory.
 
-    Dense matrices are C-contiguous device arrays with a row for each column, or row, of the matrix: float32, or
-    bfloat16 as uint16, with a multiple of 4, or of 8, columns (a row is read 16 bytes at a time).
+    Dense matrices are C-contiguous device arrays with a row for each column, or row, of the matrix: float32, or halves
+    as `staged.rounded` makes them, with a multiple of 4, or of 8, columns (a row is read 16 bytes at a time).
 
     Parameters
     ----------
@@ -91,7 +91,9 @@ class StagedMatrix:
     def _checked(self, x: Any, rows: int, rows_out: int, out: Any | None) -> Any:
         columns = staged.PIECE // x.dtype.itemsize
         if x.dtype not in (staged.SINGLE, staged.HALF):
-            raise TypeError(f"a dense matrix of {x.dtype}; staged products take float32, or bfloat16 as uint16")
+            raise TypeError(
+                f"a dense matrix of {x.dtype}; staged products take float32, or uint16 as staged.rounded makes it"
+            )
         if x.ndim != 2 or len(x) != rows or x.shape[1] % columns or not x.flags.c_contiguous:
             raise ValueError(
                 f"a dense matrix of shape {x.shape}; needed is a C-contiguous one of {rows} rows, with columns filled "

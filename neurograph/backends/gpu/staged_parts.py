@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Rounded:
-    """Rows of a pass as bfloat16, rounded as they are computed: those that are staged where the precision is bf16."""
+    """Rows of a pass in halves, rounded as they are computed: those that are staged where the precision is bf16."""
 
     def __init__(self, run: Pass, name: str):
         self._rows, self._n, self._batch = run.buffer(name), run.n, run.batch

@@ -24,16 +24,25 @@ __global__ void bucket_weights(const int* __restrict__ slots, const float* __res
         weights[i] = slots[i] < 0 ? 0.0f : weight[slots[i]];
 }
 
-// Some rows of float as rows of bfloat16, rounded to nearest, with zeros behind the `batch`. One warp for each row.
+// Two numbers as halves of a word: the first as a bfloat16, the second as a float whose lower half is the first's bits.
+// Of those it is the nearest, so its error is at most half of the last of a bfloat16's digits as well. What is not
+// finite stays so, if not the same.
+__device__ __forceinline__ unsigned halves(float low, float high) {
+    const unsigned first = __bfloat16_as_ushort(__float2bfloat16(low)), bits = __float_as_uint(high);
+    const int size = static_cast<int>(bits & 0x7FFFFFFFu), nearest = (size - static_cast<int>(first) + 0x8000) >> 16;
+    const int upper = size < 0x7F800000 ? min(max(nearest, 0), 0x7F7F) : size >> 16;
+    return (bits & 0x80000000u) | static_cast<unsigned>(upper) << 16 | first;
+}
+
+// Some rows of float in halves, with zeros behind the `batch`. One warp for each row.
 __global__ void round_rows(const float* __restrict__ x, long long ld, const int* __restrict__ slots, int n_slots,
                            int batch, __nv_bfloat16* out, long long out_ld) {
     const int lane = threadIdx.x % 32, row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (row >= n_slots) return;
     const float* from = x + slots[row] * ld;
-    __nv_bfloat162* to = reinterpret_cast<__nv_bfloat162*>(out + slots[row] * out_ld);
+    unsigned* to = reinterpret_cast<unsigned*>(out + slots[row] * out_ld);
     for (int column = 2 * lane; column < out_ld; column += 64)
-        to[column / 2] = __floats2bfloat162_rn(column < batch ? from[column] : 0.0f,
-                                               column + 1 < batch ? from[column + 1] : 0.0f);
+        to[column / 2] = halves(column < batch ? from[column] : 0.0f, column + 1 < batch ? from[column + 1] : 0.0f);
 }
 
 // Which neurons some rows name: 1 in `used`. One warp a row.

@@ -29,13 +29,14 @@ __device__ __forceinline__ void widen(const uint4& bits, float (&value)[4]) {
     value[3] = __uint_as_float(bits.w);
 }
 
-// A bfloat16 is the upper half of a float.
+// A bfloat16 is the upper half of a float. The one in the upper half needs no instruction: the lower half's bits go on
+// with its mantissa, and `round_rows` has rounded it with them there.
 __device__ __forceinline__ void widen(const uint4& bits, float (&value)[8]) {
     const unsigned words[4] = {bits.x, bits.y, bits.z, bits.w};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
         value[2 * i] = __uint_as_float(words[i] << 16);
-        value[2 * i + 1] = __uint_as_float(words[i] & 0xFFFF0000u);
+        value[2 * i + 1] = __uint_as_float(words[i]);
     }
 }
 
