@@ -279,7 +279,7 @@ class Trainer:
     ) -> None:
         sums = _Sums(started=time.perf_counter())
         rng = self.net.rng if self._rng is None else self._rng
-        order = rng.permutation(len(data.X)) if shuffle else np.arange(len(data.X))
+        order = data.numbers(rng.permutation(len(data.X)) if shuffle else np.arange(len(data.X)))
         try:
             for start in range(0, len(order), batch_size):
                 loss = self._step(data.of(order[start : start + batch_size]), sums)
@@ -391,11 +391,15 @@ class Trainer:
 class _Data(NamedTuple):
     """Samples with what they are compared with, and for sequences which steps count."""
 
-    X: np.ndarray
-    Y: np.ndarray
+    X: Any
+    Y: Any
     mask: np.ndarray | None
 
-    def of(self, samples: np.ndarray) -> _Data:
+    def numbers(self, samples: np.ndarray) -> Any:
+        """Numbers of samples where the samples are: on the device they go there once an epoch."""
+        return arrays.to_device(samples) if isinstance(self.Y, DeviceRows) else samples
+
+    def of(self, samples: Any) -> _Data:
         """Some of the samples."""
         return _Data(self.X[samples], self.Y[samples], None if self.mask is None else self.mask[samples])
 

@@ -5,6 +5,8 @@ that CuPy 14 raises.
 """
 
 import logging
+import os
+import subprocess
 import sys
 import types
 
@@ -341,6 +343,28 @@ def test_a_forked_process_does_not_use_what_its_parent_found(machine, monkeypatc
     assert device.problem() is None
     monkeypatch.setattr(device.os, "getpid", lambda: -1)
     assert "spawn" in device.problem()
+
+
+def test_a_small_network_does_not_import_an_installed_cupy(tmp_path):
+    """Nor does importing neurograph; asking for the backends does."""
+    (tmp_path / "cupy.py").write_text("print('imported'); raise ImportError")
+    code = """
+import sys, neurograph as ng
+net = ng.topologies.layered([4, 3, 2], backend=sys.argv[1])
+net.predict([[1.0, 2.0, 3.0, 4.0]])
+print("ran")
+print("gpu" in ng.available_backends())
+"""
+    path = os.pathsep.join([str(tmp_path), ng.__path__[0] + "/..", os.environ.get("PYTHONPATH", "")])
+    for backend in ("auto", "reference"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, backend],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+            check=True,
+        )
+        assert done.stdout.split() == ["ran", "imported", "False"]
 
 
 def test_auto_takes_a_gpu_where_it_pays(machine):

@@ -42,7 +42,8 @@ def hurried(monkeypatch, gpu):
     if gpu == EMULATED:
         monkeypatch.setattr(torch_cuda, "DEVICE", "cpu")
         monkeypatch.setattr(cusparse, "ways", by_scipy)
-    generation.network.cache_clear()
+    for kept in (generation.network, generation.weights, generation.staged_weights, generation.tiled_weights):
+        kept.cache_clear()
 
 
 def by_scipy(weight, inputs):

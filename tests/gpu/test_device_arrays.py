@@ -179,7 +179,7 @@ def test_training_takes_mini_batches_on_the_device(place, cupy, rng, shape):
 
 
 def test_mini_batches_do_not_cross_the_bus(gpu, cupy, rng, emulated):
-    """Of samples that are on the device only the numbers of the rows go there in a step."""
+    """Of samples that are on the device nothing goes there in a step: their order does, once an epoch."""
     net, _ = wired(gpu)
     X, labels = cupy.asarray(rng.standard_normal((64, 5)).astype(np.float32)), cupy.asarray(rng.integers(0, 3, 64))
     trainer = ng.Trainer(net, seed=0)
@@ -192,8 +192,7 @@ def test_mini_batches_do_not_cross_the_bus(gpu, cupy, rng, emulated):
 
     trainer.callbacks.append(Look())
     trainer.fit(X, labels, epochs=1, batch_size=16, progress=False)
-    indices = 2 * 16 * 8
-    assert max(np.diff(seen)) <= indices + 64
+    assert max(np.diff(seen)) <= 64  # scalars of the update
 
 
 def test_a_teacher_and_a_frozen_network_take_them_too(place, cupy, rng):

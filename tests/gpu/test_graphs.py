@@ -5,8 +5,10 @@ import pytest
 
 import neurograph as ng
 from neurograph.backends import get_backend
-from neurograph.backends.gpu import graphs, sliced, step
+from neurograph.backends.gpu import costs, graphs, sliced, staged, staging, step
 from neurograph.functions import losses
+
+from .test_storage import BOTH, TILES
 
 
 @pytest.fixture
@@ -21,10 +23,20 @@ def plainly(monkeypatch):
     return run
 
 
+def choose(way, monkeypatch):
+    """Have networks run row by row, in slices, staged in shared memory, or in tiles and dense blocks."""
+    monkeypatch.setattr(sliced, "pays", lambda *_: way == "slices")
+    if way == "staged":
+        monkeypatch.setattr(staging, "pays", lambda rows, entries, *others: entries > 0)
+        monkeypatch.setattr(staged, "room", lambda: 26)
+    if way in ("tiles", "dense"):
+        monkeypatch.setattr(costs, "given", TILES if way == "tiles" else BOTH)
+
+
 @pytest.fixture(params=["rows", "slices"])
 def way(request, monkeypatch):
     """How a network runs."""
-    monkeypatch.setattr(sliced, "pays", lambda *_: request.param == "slices")
+    choose(request.param, monkeypatch)
     return request.param
 
 
@@ -67,72 +79,73 @@ def replay(net, name=step.NAME):
 
 
 def test_replayed_as_launched(gpu, plainly, way):
-    """Twenty steps: two sets of arrays take turns, so two recordings of each pass, and replays from then on."""
+    """Two sets of arrays take turns, so two recordings, and replays from then on."""
     net = network(gpu)
     assert_same(train(net, 20), plainly(lambda: train(network(gpu), 20)))
     assert (replay(net).recorded, replay(net).replayed, replay(net).reason) == (2, 18, None)
 
 
-def test_edits_in_between(gpu, plainly, way):
-    """Connections come and go within the rows' room: what was recorded is launched once to be compared, and stays."""
+def test_edits_within_the_rows_room(gpu, plainly, way):
+    """What was recorded is launched once to be compared, and stays."""
 
-    def edit(net, step):
-        if step % 3 == 2:
-            gone = net.connections[step : step + 4]
+    def edit(net, number):
+        if number % 3 == 2:
+            gone = net.connections[number : number + 4]
             source, target = gone.source[:2], gone.target[:2]
             net.prune(gone)
-            net.add_connections(source, target, weight=0.1 * step)
+            net.add_connections(source, target, weight=0.1 * number)
 
     net = network(gpu)
     assert_same(train(net, 18, edit), plainly(lambda: train(network(gpu), 18, edit)))
     assert (replay(net).recorded, replay(net).confirmed, replay(net).replayed) == (2, 9, 6)
 
 
-def test_rows_that_move(gpu, plainly, way):
-    """Many new connections: rows are laid out anew, in larger arrays. What was recorded is not run on the old ones."""
+@pytest.mark.parametrize("way", ["rows", "slices", "staged", "tiles"])
+def test_anything_in_between(gpu, plainly, monkeypatch, way):
+    """Rows are laid out anew in larger arrays, the host sets weights, batches are shorter, the precision changes."""
+    choose(way, monkeypatch)
 
-    def edit(net, step):
-        if step % 4 == 3:
+    def edit(net, number):
+        if number == 3:
+            net.prune(net.connections[5:60:3])
+        if number == 7:
             net.connect(net.inputs, net.groups["hidden 2"], 0.5)
             net.connect(net.groups["hidden 1"], net.groups["outputs"], 0.5)
-
-    assert_same(train(network(gpu), 16, edit), plainly(lambda: train(network(gpu), 16, edit)))
-
-
-def test_weights_set_by_hand(gpu, plainly, way):
-    """What the host writes is brought to the device before a replay."""
-
-    def edit(net, step):
-        if step % 2:
-            net.connections[step].weight = 0.25
-        if step == 5:
+        if number == 11:
+            net.connections[number].weight = 0.25
+        if number == 14:
             net.connections.weight = 0.5 * net.connections.weight
-        if step == 7:
             net.neurons[8:12].bias = 0.3
+        if number == 16:
+            net.precision = "bf16"
 
-    assert_same(train(network(gpu), 12, edit), plainly(lambda: train(network(gpu), 12, edit)))
+    def size(number):
+        return 33 if number in (5, 13) else 40
 
-
-def test_another_batch_size(gpu, plainly, way):
-    """The last batch of an epoch is shorter, and replaces one of the two sets of arrays that take turns."""
     net = network(gpu)
+    assert_same(train(net, 20, edit, batch=size), plainly(lambda: train(network(gpu), 20, edit, batch=size)))
+    assert replay(net).replayed > 0 and (way in ("rows", "slices") or f"{WORDS[way]}" in str(net.plan))
 
-    def size(step):
-        return 5 if step % 4 == 3 else 12
 
-    assert_same(train(net, 24, batch=size), plainly(lambda: train(network(gpu), 24, batch=size)))
-    assert replay(net).replayed > 0
+WORDS = {"staged": "staged in shared memory", "tiles": "tiles of 16 x 16"}
+
+
+def test_dense_blocks(gpu, plainly, monkeypatch):
+    """CuPy records nothing of cuBLAS."""
+    choose("dense", monkeypatch)
+    net = network(gpu)
+    assert_same(train(net, 5, batch=lambda _: 40), plainly(lambda: train(network(gpu), 5, batch=lambda _: 40)))
+    assert "dense block of" in str(net.plan) and "NotImplementedError" in str(net.plan)
+    assert replay(net).recorded == 0
 
 
 @pytest.mark.parametrize("optimizer", [ng.optim.SGD, ng.optim.Adam, ng.optim.RMSprop])
-def test_learning_rates(gpu, plainly, optimizer):
-    """A schedule is followed."""
+def test_learning_rates(gpu, optimizer):
+    """A schedule is followed: the losses are those of the reference backend."""
     schedule = ng.optim.Step(0.1, every=3, factor=0.5)
-    result = train(network(gpu), 10, optimizer=optimizer(lr=schedule))
-    assert_same(result, plainly(lambda: train(network(gpu), 10, optimizer=optimizer(lr=schedule))))
-    cpu = train(network("reference", dtype="float64"), 10, optimizer=optimizer(lr=schedule))
-    again = train(network(gpu, dtype="float64"), 10, optimizer=optimizer(lr=schedule))
-    np.testing.assert_allclose(again[0], cpu[0], rtol=1e-9)
+    expected = train(network("reference", dtype="float64"), 10, optimizer=optimizer(lr=schedule))[0]
+    found = train(network(gpu, dtype="float64"), 10, optimizer=optimizer(lr=schedule))[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_through_time(gpu, plainly, way):
@@ -204,7 +217,7 @@ def test_broken_off_recording(gpu, monkeypatch, cupy):
 BUFFERS = graphs.Buffers()
 
 
-def test_recordings_do_not_keep_memory(gpu, way):
+def test_recordings_do_not_keep_memory(gpu):
     """Who drops the arrays of a pass drops the recordings over them."""
     net = network(gpu)
     for X, _ in batches(net, 4):
@@ -216,7 +229,7 @@ def test_recordings_do_not_keep_memory(gpu, way):
     assert len(forward._known) == 1
 
 
-def test_launches_saved(gpu, emulated, way):
+def test_launches_saved(gpu, emulated):
     """A replay is one launch of the host's."""
     net = network(gpu)
     train(net, 6)
@@ -236,7 +249,7 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("loss", TARGETS)
-def test_step_in_one_graph(cupy, gpu, emulated, loss, way):
+def test_step_in_one_graph(cupy, gpu, emulated, loss):
     """Forward, loss and backward as one launch: the bits of three calls."""
     backend, rng = get_backend(gpu), np.random.default_rng(1)
     net, other = network(gpu), network(gpu)

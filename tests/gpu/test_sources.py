@@ -28,7 +28,7 @@ OPTIONS = (f"-arch={ARCHITECTURE}", "-cubin", "-Xptxas=-v,--warning-as-error", "
 # Said in a source, or in a header for all that include it: `// stack frame <= N bytes: why`.
 ALLOWED = re.compile(r"^// stack frame <= (\d+) bytes: ", re.MULTILINE)
 # What NVRTC, which compiles on the user's machine, finds without the host's libraries.
-HEADERS = {"cuda_bf16.h", "cuda_fp16.h", "mma.h"}
+HEADERS = {"cuda_bf16.h", "cuda_fp16.h", "cuda_pipeline_primitives.h", "mma.h"}
 
 
 def instances():

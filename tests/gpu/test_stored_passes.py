@@ -7,6 +7,7 @@ import neurograph as ng
 from neurograph import backends
 from neurograph.backends import reference
 from neurograph.backends.gpu import costs, passes, rows
+from neurograph.backends.gpu.graphs import replays_of
 from neurograph.backends.gpu.storage import storage_of
 
 from .test_rows import assert_equal, everything
@@ -76,6 +77,37 @@ def test_passes(gpu, rng, monkeypatch, given, dtype, batch):
     assert held.run.stored.storage is storage and storage.surveys == surveys
 
 
+@pytest.mark.parametrize("given, precision", [(DENSE, "float32"), (BOTH, "float32"), (DENSE, "bf16")])
+def test_replays_and_edits(gpu, rng, monkeypatch, given, precision):
+    """Passes that repeat are replayed, with weights that change in between, and follow edits."""
+    monkeypatch.setattr(costs, "given", given)
+    net, twin = (network(np.random.default_rng(7), "float32", functions=False) for _ in range(2))
+    net.graph.precision = precision
+    module, run, stored = backends.get_backend(gpu), None, 0
+    for i in range(12):
+        X, upstream = (rng.normal(size=(40, 1, n)).astype(np.float32) for n in (net.n_inputs, net.n_outputs))
+        results = []
+        for backend, of in ((module, net), (reference, twin)):
+            ends = int(of.inputs.ids[3]), int(of.homes[1].ids[7])
+            if i == 5:  # a block that stands in the column has a hole from now on
+                of.prune(of.connection(*ends))
+            elif i == 8:
+                of.connect(*ends, weight=0.7)
+            weight = backend.column(of.graph.connections, "weight", True)
+            weight[...] *= np.float32((0.7, 1.4)[i % 2])
+            taken = backend.forward(of.plan, X, True, run if of is net else None)
+            backend.backward(of.plan, taken, upstream)
+            results.append((taken.outputs, np.array(of.connections.grad)))
+            if of is net:
+                run, stored = taken, stored + (taken.stored is not None)
+        for found, expected in zip(*results, strict=True):
+            far = np.linalg.norm(found - expected) / np.linalg.norm(expected)
+            assert far < (1e-5 if precision == "float32" else 0.1), i  # rounded, some outputs of ReLUs are not 0
+    replays = replays_of(net.plan)
+    assert stored == 12 and replays["forward"].reason is None
+    assert replays["forward"].replayed >= 3 and replays["backward"].replayed >= 3
+
+
 def test_an_edit_between_forward_and_backward(gpu, rng, monkeypatch):
     """A survey in between finds other tiles: what they multiply is looked up again."""
     monkeypatch.setattr(costs, "given", TILES)
@@ -91,6 +123,31 @@ def test_an_edit_between_forward_and_backward(gpu, rng, monkeypatch):
         backend.backward(net.plan, run, upstream.astype(np.float32))
         results.append(net.connections.grad.copy())
     np.testing.assert_allclose(*results, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_weights_that_change_between_forward_and_backward(gpu, rng, monkeypatch, precision):
+    """Deltas are sent back through the weights as they are then, whoever changed them."""
+    monkeypatch.setattr(costs, "given", DENSE)
+    net = network(rng, "float32", functions=False)
+    net.graph.precision = precision
+    X = rng.normal(size=(40, 1, net.n_inputs)).astype(np.float32)
+    upstream = np.ones((40, 1, net.n_outputs), np.float32)
+    first, results = net.connections.weight.copy(), []
+    for module in (backends.get_backend(gpu), reference):
+        net.connections.weight = first
+        for by_host in (False, True, False):
+            run = module.forward(net.plan, X, True)
+            if by_host:
+                net.connections.weight = -net.connections.weight
+            else:
+                module.column(net.graph.connections, "weight", True)[...] *= np.float32(1.5)
+            module.backward(net.plan, run, upstream)
+            results.append(net.connections.grad.copy())
+    tolerance = 1e-5 if precision == "float32" else 3e-2
+    for found, expected in zip(results[:3], results[3:], strict=True):
+        assert np.linalg.norm(found - expected) <= tolerance * np.linalg.norm(expected)
+    assert np.linalg.norm(results[4] - results[3]) > 0.1 * np.linalg.norm(results[3])
 
 
 @pytest.mark.parametrize("precision, tolerance", [("tf32", 3e-3), ("bf16", 3e-2)])

@@ -25,6 +25,24 @@ THREADS = 256
 MOST_BLOCKS = 4096
 
 
+def tiling(others: int, room: int) -> tuple[int, int]:
+    """Into how many tiles of how many rows so many others are cut, where shared memory has ``room`` for so many rows.
+
+    One tile if it fits; else tiles of one size, of which two fit, for one is copied while another one is run over. Each
+    has a row of zeros as well.
+
+    Examples
+    --------
+    >>> tiling(9, 10), tiling(10, 10), tiling(1000, 200)
+    ((1, 9), (3, 4), (11, 91))
+    """
+    if others < room:
+        return 1, others
+    most = max(room // 2 - 1, 1)
+    tiles = -(-others // most)
+    return tiles, -(-others // tiles)
+
+
 class Buckets:
     """The rows of some neurons, their entries sorted by tiles of the neurons at the far ends.
 
@@ -40,11 +58,11 @@ class Buckets:
         Neurons whose rows are wanted.
     length : ndarray of int32
         The host's copy of ``rows.length``.
-    most_tile_rows : int
-        Rows that fit a tile.
+    room : int
+        Rows of the others that fit a block's shared memory.
     """
 
-    def __init__(self, rows: Rows, slots: np.ndarray, length: np.ndarray, most_tile_rows: int):
+    def __init__(self, rows: Rows, slots: np.ndarray, length: np.ndarray, room: int):
         order = slots[np.argsort(-length[slots], kind="stable")].astype(np.int32)
         size = len(rows.start)
         self.row_slots = order
@@ -59,10 +77,9 @@ class Buckets:
         self._known = used.get() != 0  # of the others, by slot
         found = np.flatnonzero(self._known).astype(np.int32)
         self.n_others = len(found)
-        # A little room for others that are new, and tiles of one size: blocks wait for each other's tiles.
-        wanted = self.n_others + (self.n_others >> 6) + 1
-        self.tiles = -(-wanted // most_tile_rows)
-        self.tile_rows = min(-(-wanted // self.tiles), most_tile_rows)
+        # A little room for others that are new.
+        self.tiles, self.tile_rows = tiling(self.n_others + (self.n_others >> 6) + 1, room)
+        self.buffers = 2 if self.tiles > 1 or 2 * (self.tile_rows + 1) <= room else 1
         # Where none is, any row may be staged: nothing names it.
         others = np.zeros(self.tiles * self.tile_rows, np.int32)
         others[: len(found)] = found
@@ -76,7 +93,7 @@ class Buckets:
         groups = (self._room + (GROUP - 1) * np.minimum(self.tiles, self._room)) // GROUP
         bounds = np.concatenate([[0], np.cumsum(groups)])
         self.places = int(bounds[-1] + AHEAD) * GROUP
-        if self.places >= 2**31:
+        if self.places >= 2**31 or len(order) * self.tiles >= 2**31:
             raise ValueError(f"{int(have.sum())} connections are too many for one staged generation")
         self._groups = cupy.asarray(bounds.astype(np.int32))
         self.firsts = cupy.zeros((len(order), self.tiles), np.int32)

@@ -13,6 +13,7 @@ import cupy
 import numpy as np
 from cupy.cuda import cublas
 
+from . import watch
 from .mirror import Rows
 from .module import Family
 
@@ -47,10 +48,13 @@ def product(
         return array.data.ptr, CUDA_TYPE[array.dtype.name], array.strides[0] // array.itemsize
 
     # cuBLAS counts by columns: to it all matrices are transposed, and so is the product.
-    (out_at, out_type, out_ld), one = matrix(out), scalars.ctypes.data
+    shape, places = (int(flip_b), int(flip_a), columns, rows, terms), (*matrix(b), *matrix(a))
+    if watch.current is not None:
+        watch.current.launches.append(("product", shape, places, matrix(out), add, compute))
+    one = scalars.ctypes.data
     cublas.gemmEx(
-        cupy.cuda.get_cublas_handle(), int(flip_b), int(flip_a), columns, rows, terms, one, *matrix(b), *matrix(a),
-        one + scalars.itemsize, out_at, out_type, out_ld, compute, DEFAULT_ALGORITHM,
+        cupy.cuda.get_cublas_handle(), *shape, one, *places, one + scalars.itemsize, *matrix(out), compute,
+        DEFAULT_ALGORITHM,
     )  # fmt: skip
 
 
@@ -109,6 +113,18 @@ class Block:
             ).all():
                 self.base, self.by_source = cells.start, by_source
                 return
+
+    def check(self, sources: np.ndarray, targets: np.ndarray, source: np.ndarray, target: np.ndarray) -> None:
+        """Look whether pairs that were edited stand where the matrix in the column has them; if not it is no matrix."""
+        if self.base == COPIED:
+            return
+        i, j = (np.searchsorted(own, ends) for own, ends in ((self.sources, sources), (self.targets, targets)))
+        T, S = self.shape
+        inside = (self.sources.take(i, mode="clip") == sources) & (self.targets.take(j, mode="clip") == targets)
+        i, j = i[inside], j[inside]
+        cells = self.base + (i * T + j if self.by_source else j * S + i)
+        if (source[cells] != sources[inside]).any() or (target[cells] != targets[inside]).any():
+            self.base = COPIED
 
 
 def footprint(blocks: list[Block], dtype: np.dtype, ld: int, precision: str, keep: bool) -> int:
@@ -190,7 +206,7 @@ class Dense:
         COLLECT(self.dtype)((T,), (THREADS,), (*given, out, np.int32(S), np.bool_(add), grad))
 
     def begin(self, incoming: Rows) -> None:
-        """The weights may have changed, and the rows too."""
+        """The weights have changed, or the rows."""
         self.incoming = incoming
         self._filled.clear()
 

@@ -46,7 +46,7 @@ class Recording:
     def __init__(self, buffers: Any):
         self.buffers = buffers
         self.seen: Watch | None = None
-        self.stamp: Hashable = None
+        self.state: tuple[Hashable, Hashable] = (None, None)
         self.graph: Any = None
         self.pool: Any = None  # memory that was found while recording belongs to the graph as long as it lives
         self.failed = False
@@ -85,8 +85,9 @@ class Replay:
             Its arrays, those of the graph's mirror aside.
         launch : callable
             Starts kernels on the current stream. It must neither wait for the device nor copy between it and the host,
-            unless the graph was edited. What it does by other means than kernels of ours (`module`) may only touch the
-            buffers and the mirror, or arrays of a layout of the plan that says by its ``stamp`` when they are others.
+            unless the graph was edited; and what it does by other means than kernels of ours (`module`) may only touch
+            the buffers and the columns of the mirror. Layouts of the plan may have a ``stamp``: the launches are looked
+            at again when it changes. (CuPy records nothing of cuBLAS: with dense blocks they are made one by one.)
         """
         key = (key, id(buffers))
         known = self._known.get(key)
@@ -101,17 +102,17 @@ class Replay:
         if known.seen is None:
             self._look(known, buffers, launch)
             return
-        same = self._stamp(known.seen, buffers) == known.stamp
+        same = self._state(known.seen, buffers) == known.state
         if same and known.graph is None:
             same = self._record(known, launch)
         if same:
             known.graph.launch()
             self.replayed += 1
             return
-        before = known.seen.launches
+        before = known.seen.launches, known.state[0]
         self._look(known, buffers, launch)
         if known.graph is not None:
-            if known.seen.launches == before:
+            if (known.seen.launches, known.state[0]) == before:
                 self.confirmed += 1
             else:
                 known.graph = known.pool = None
@@ -123,17 +124,27 @@ class Replay:
     def _look(self, known: Recording, buffers: Buffers, launch: Callable[[], object]) -> None:
         """Launch one by one, and note what."""
         known.seen = watched(launch)
-        known.stamp = self._stamp(known.seen, buffers)
+        known.state = self._state(known.seen, buffers)
 
-    def _stamp(self, seen: Watch, buffers: Buffers) -> Hashable:
-        """Bring the columns up to date that the launches read, and tell by what the launches may have become others."""
+    def _state(self, seen: Watch, buffers: Buffers) -> tuple[Hashable, Hashable]:
+        """Bring the columns up to date that the launches read.
+
+        Returns
+        -------
+        baked : hashable
+            What else than arguments of our kernels a recording bakes in.
+        edited : hashable
+            Anything that may have made other launches of them.
+        """
         mirror_of(self._plan.graph)
-        columns = []
+        addresses, changes = [], []
         for (holder, name), write in seen.columns.items():
             array = holder.write(name) if write else holder.read(name)
-            columns.append((array.data.ptr, holder.changes(name)))
+            addresses.append(array.data.ptr)
+            changes.append(holder.changes(name))
         layouts = tuple(getattr(layout, "stamp", None) for layout in self._plan.layouts.values())
-        return self._plan.graph.edits, buffers.replaced, tuple(columns), layouts
+        graph = self._plan.graph
+        return (buffers.replaced, tuple(addresses), layouts), (graph.edits, graph.precision, tuple(changes))
 
     def _record(self, known: Recording, launch: Callable[[], object]) -> bool:
         assert known.seen is not None

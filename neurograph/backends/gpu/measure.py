@@ -14,7 +14,7 @@ from ...graph.graph import INPUT, Graph
 from ...plan import Plan, lower
 from .costs import TILED, Costs
 from .passes import backward, forward
-from .storage import Storage
+from .storage import NAME, Storage
 
 SIDE, DENSITY = 1024, 0.1  # two layers of so many neurons, of whose pairs this share is connected
 SAMPLES = (128, 512)  # time per sample is told from time per step by the two
@@ -37,25 +37,23 @@ def measure(
     by_rows = Costs(row=1.0, tile=NEVER, dense=NEVER, copied=0.0, called=0.0)
     in_tiles = Costs(row=1.0, tile=ALWAYS, dense=NEVER, copied=0.0, called=0.0)
     as_block = Costs(row=1.0, tile=NEVER, dense=ALWAYS, copied=0.0, called=0.0)
-    few, many = samples
-    full, empty = _plan(dtype, side, count), _plan(dtype, side, 1)
+    (few, many), plan = samples, _plan(dtype, side, count)
+    plan.graph.precision = precision
 
-    def step(plan: Plan, costs: Costs, batch: int) -> float:
-        return _time(plan, costs, precision, batch, repeats)
+    def line(costs: Costs) -> tuple[float, float]:
+        """What a step takes for each sample, and beside."""
+        low, high = (_time(plan, costs, batch, repeats) for batch in samples)
+        slope = max((high - low) / (many - few), ALWAYS)
+        return slope, max(low - few * slope, 0.0)
 
-    nothing = [step(empty, by_rows, batch) for batch in samples]
-    rows = max(step(full, by_rows, many) - nothing[1], 1.0) / (count * many)
-    beside = [[step(full, costs, batch) - base for batch, base in zip(samples, nothing, strict=True)]
-              for costs in (in_tiles, as_block)]  # fmt: skip
-    a_sample = [max((high - low) / (many - few), ALWAYS) for low, high in beside]
-    a_step = [max(low - few * each, 0.0) for (low, _), each in zip(beside, a_sample, strict=True)]
+    (row, least), (tile, of_tiles), (dense, of_block) = line(by_rows), line(in_tiles), line(as_block)
     # What a step costs beside is mostly the copies of tiles, and launches where a block is small.
     return Costs(
-        row=rows,
-        tile=a_sample[0] / tiles,
-        dense=a_sample[1] / cells,
-        copied=a_step[0] / (tiles * TILED),
-        called=max(a_step[1], 1.0),
+        row=row / count,
+        tile=tile / tiles,
+        dense=dense / cells,
+        copied=max(of_tiles - least, 0.0) / (tiles * TILED),
+        called=max(of_block - least, 1.0),
         library=_library(dtype, side, count, many, repeats),
     )
 
@@ -79,9 +77,9 @@ def _plan(dtype: np.dtype, side: int, count: int) -> Plan:
     return lower(graph, schedule)
 
 
-def _time(plan: Plan, costs: Costs, precision: str, batch: int, repeats: int) -> float:
+def _time(plan: Plan, costs: Costs, batch: int, repeats: int) -> float:
     """Nanoseconds of a forward and a backward pass, the least of several."""
-    plan.layouts["gpu storage"] = Storage(plan, costs, precision)
+    plan.layouts[NAME] = Storage(plan, costs)
     X = cupy.ones((batch, 1, len(plan.inputs)), plan.graph.dtype)
     gradient = cupy.ones((batch, 1, len(plan.outputs)), plan.graph.dtype)
     held: list[Any] = [None]

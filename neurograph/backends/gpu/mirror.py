@@ -35,13 +35,15 @@ class _Column:
     """A column on the device.
 
     ``newest`` says where the newest values are, but for the ``notes``: slots whose newest values are on the host.
-    ``changes`` counts how often the host's values were brought to the device.
+    ``changes`` counts how often the host's values were brought to the device, ``writes`` how often kernels were about
+    to change them.
     """
 
     array: Any
     newest: str = HOST
     notes: list[np.ndarray] = field(default_factory=list)
     changes: int = 0
+    writes: int = 0
 
 
 class Columns:
@@ -119,11 +121,16 @@ class Columns:
             watch.current.asked(self, name, True)
         array = self.read(name)
         self._columns[name].newest = DEVICE
+        self._columns[name].writes += 1
         return array
 
     def changes(self, name: str) -> int:
         """How often the host's values of a column were brought here: for what is derived from it."""
         return self._columns[name].changes
+
+    def version(self, name: str) -> tuple[int, int]:
+        """The same as long as nobody changed a column, here or on the host; as far as the host knows by now."""
+        return self._columns[name].changes, self._columns[name].writes
 
     def patch(self, patch: Patch) -> None:
         """Collect what is to be written so that every column is up to date."""

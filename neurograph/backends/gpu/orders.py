@@ -105,6 +105,10 @@ class Order:
         """Slots of a generation."""
         return self.host[self.bounds[g] : self.bounds[g + 1]]
 
+    def on_device(self, g: int) -> Any:
+        """The same, on the device."""
+        return self.slots[int(self.bounds[g]) : int(self.bounds[g + 1])]
+
     def launches(self, rows_a_block: int, parts: list[Part | None], *others: int) -> list[list[Launch]]:
         """For each generation those of the chunks of long rows and of the rows, without ``parts`` that run staged."""
         key = rows_a_block, tuple(part and part.long for part in parts), *others

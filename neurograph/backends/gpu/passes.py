@@ -16,8 +16,10 @@ from . import rows, sliced
 from .graphs import Buffers, replays_of
 from .launch import LAST_GRID
 from .layout import layout_of
+from .mirror import columns_of, mirror_of
 from .module import Family
-from .storage import Stored
+from .staging import staging_of
+from .storage import Stored, storage_of
 
 __all__ = ["Pass", "backward", "footprint", "forward", "prepare", "stream"]
 
@@ -30,6 +32,7 @@ def prepare(plan: Plan) -> None:
     """Upload now what the first pass would."""
     with ALONE:
         layout_of(plan)
+        storage_of(plan).refresh(mirror_of(plan.graph))
 
 
 def width(batch: int) -> int:
@@ -63,7 +66,12 @@ def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
         names.append("z")
     if keep:
         names += ["delta", "delta_special", "by_special", "by_output"]
-    return sum(shapes[name][0] * shapes[name][1] for name in names) * plan.graph.dtype.itemsize
+    numbers = sum(shapes[name][0] * shapes[name][1] for name in names)
+    stored = steps == 1 and batch >= rows.FEWEST
+    beside = storage_of(plan).footprint(width(batch), keep) if stored else 0
+    staging: Any = plan.layouts.get("gpu staged")
+    beside += 0 if staging is None else staging.footprint(batch, steps, keep)
+    return beside + numbers * plan.graph.dtype.itemsize
 
 
 def stream(plan: Plan, X: Any, batch_size: int | None, reuse: Any) -> None:
@@ -112,7 +120,8 @@ class Pass:
     @property
     def nbytes(self) -> int:
         """Bytes of what the pass holds."""
-        return sum(array.nbytes for array in self._buffers.values())
+        stored = self.stored.nbytes if self.stored is not None else 0
+        return stored + sum(array.nbytes for array in self._buffers.values())
 
     @property
     def outputs(self) -> np.ndarray:
@@ -200,8 +209,22 @@ def forward(plan: Plan, X: Any, keep: bool = True, reuse: Pass | None = None, st
     with ALONE:
         run = Pass(plan, len(X), X.shape[1], reuse)
         begin(plan, run, X, state)
+        follow_edits(plan, run)
         run.replay("forward", (keep,), lambda: launch_forward(plan, run, keep))
+        if run.stored is not None:
+            run.stored.taken = _version(plan)
     return run
+
+
+def follow_edits(plan: Plan, run: Pass) -> None:
+    """Let tiles and blocks follow the edits now: what that launches is no part of what is replayed."""
+    if not _runs_sliced(plan, run):
+        rows.stored_for(plan, mirror_of(plan.graph), run)
+
+
+def _version(plan: Plan) -> Any:
+    """The same as long as the weights are, and stand where they did."""
+    return plan.graph.edits, columns_of(plan.graph.connections).version("weight")
 
 
 def begin(plan: Plan, run: Pass, X: Any, state: State | None = None) -> None:
@@ -220,6 +243,7 @@ def begin(plan: Plan, run: Pass, X: Any, state: State | None = None) -> None:
                 assert state.potentials is not None
                 run.write("z", everybody, state.potentials[:, None], run.history - 1, n)
     run.write("acts", layout.input_slots, X, run.history, n)
+    staging_of(plan, mirror_of(plan.graph))  # follows edits here, for what is launched next may be recorded
 
 
 def launch_forward(plan: Plan, run: Pass, keep: bool) -> None:
@@ -257,15 +281,19 @@ def backward(
             else:
                 ends[:], special_ends[:] = later
         run.write("by_output", layout_of(plan).output_numbers, gradient, 0, len(plan.outputs))
-        run.replay("backward", (add, constant_state), lambda: _backward(plan, run, add, constant_state))
+        follow_edits(plan, run)
+        changed = run.stored is None or run.stored.taken != _version(plan)
+        run.replay(
+            "backward", (add, constant_state, changed), lambda: _backward(plan, run, add, constant_state, changed)
+        )
         finish(plan, run)
         return (delta[: history * n].copy(), special[: history * n_special].copy()) if history else None
 
 
 def launch_backward(plan: Plan, run: Pass, gradient: Any) -> None:
-    """Go back from ``gradient`` (batch, 1, n_outputs), an array of the device, where nothing comes later."""
+    """Go back from ``gradient`` (batch, 1, n_outputs), an array of the device, right after `launch_forward`."""
     run.write("by_output", layout_of(plan).output_numbers, gradient, 0, len(plan.outputs))
-    _backward(plan, run, False, False)
+    _backward(plan, run, False, False, False)
 
 
 def finish(plan: Plan, run: Pass) -> None:
@@ -276,12 +304,17 @@ def finish(plan: Plan, run: Pass) -> None:
     run.differentiated = True
 
 
-def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
-    if sliced.pays(plan, run.batch) and sliced.has_room(plan, run.batch, run.steps):
+def _runs_sliced(plan: Plan, run: Pass) -> bool:
+    """Whether backward passes do; then forward passes do too."""
+    return sliced.pays(plan, run.batch) and sliced.has_room(plan, run.batch, run.steps)
+
+
+def _backward(plan: Plan, run: Pass, add: bool, constant_state: bool, changed: bool) -> None:
+    if _runs_sliced(plan, run):
         z = run.buffer("z") if plan.needs_preactivation or plan.leaks else None
         sliced.backward(
             plan, run.buffer("acts"), z, run.buffer("by_output"), layout_of(plan).output_columns, run.buffer("delta"),
             run.batch, run.steps, 0, add, constant_state,
         )  # fmt: skip
     else:
-        rows.backward(plan, run, add, constant_state)
+        rows.backward(plan, run, add, constant_state, changed)

@@ -15,6 +15,7 @@ from .layout import layout_of
 from .mirror import Mirror, Rows, mirror_of
 from .module import Family
 from .orders import Launch, Order
+from .staged_parts import backward_part, rounded_acts, rounded_both
 from .staging import INPUTS, Part, staging_of
 from .storage import Stored, storage_of
 
@@ -97,9 +98,7 @@ def forward(plan: Plan, run: Pass, acts: Any, z: Any, keep_z: bool) -> None:
     stored, staging = stored_for(plan, mirror, run), staging_of(plan, mirror)
     slots = [targets.generation(g) for g in range(len(targets.works))]
     parts = [
-        None
-        if stored is not None and stored.storage.seeded_in[of].any()
-        else staging.forward(mirror, g, of, run.ld, dtype)
+        None if stored is not None and stored.storage.seeded_in[of].any() else staging.forward(mirror, g, of, run.batch)
         for g, of in enumerate(slots)
     ]
     staged_weights = [part and part.buckets.weights(weight) for part in parts]
@@ -116,9 +115,12 @@ def forward(plan: Plan, run: Pass, acts: Any, z: Any, keep_z: bool) -> None:
         ]
         stored.begin(mirror, weight, acts)
     kernel, special = FORWARD(dtype, lanes), AGGREGATE_SPECIAL(dtype) if plan.n_special else None
+    halves = rounded_acts(run, staging, parts)
     for t in range(run.steps):
         base = np.int64((run.history + t) * run.n)
         of_step = (*functions, partial, base, *shape)
+        if halves is not None:
+            halves.follow(t, layout.input_slots)
         for g in range(len(parts)):
             if stored is not None:
                 stored.forward(g, weight, acts)
@@ -127,8 +129,8 @@ def forward(plan: Plan, run: Pass, acts: Any, z: Any, keep_z: bool) -> None:
                     kernel(grid, (THREADS,), which + adjacency + of_step)
             if (part := parts[g]) is not None:
                 own = slice(int(base), int(base) + run.n)
-                own_z = z[own] if keep_z else None
-                staged.forward(part.buckets, staged_weights[g], acts[own], run.batch, own_z, columns)
+                x, own_z = acts[own] if halves is None else halves.step(t), z[own] if keep_z else None
+                staged.forward(part.buckets, staged_weights[g], x, acts[own], run.batch, own_z, columns)
             if special is not None and (work := layout.special_targets.works[g]).size:
                 special(
                     _blocks(work.size * run.ld),
@@ -141,6 +143,8 @@ def forward(plan: Plan, run: Pass, acts: Any, z: Any, keep_z: bool) -> None:
                 )  # fmt: skip
             if stored is not None:
                 stored.finish(g, acts)
+            if halves is not None and any(parts[g + 1 :]):
+                halves.follow(t, targets.on_device(g))
 
 
 def stored_for(plan: Plan, mirror: Mirror, run: Pass) -> Stored | None:
@@ -169,7 +173,7 @@ def _apart(stored: Stored, name: str, order: Order, length: np.ndarray, edits: i
     return storage.orders[name]
 
 
-def backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
+def backward(plan: Plan, run: Pass, add: bool, constant_state: bool, changed: bool) -> None:
     layout, graph, mirror, dtype = layout_of(plan), plan.graph, mirror_of(plan.graph), run.dtype
     neurons, rows = mirror.neurons, mirror.outgoing
     weight, grad = mirror.connections.read("weight"), mirror.connections.write("grad")
@@ -205,7 +209,7 @@ def backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
     parts = [
         None
         if stored is not None and stored.storage.seeded_out[of].any()
-        else staging.backward(mirror, g, of, run.ld, dtype)
+        else staging.backward(mirror, g, of, run.batch)
         for g, of in zip(numbers, slots, strict=True)
     ]
     staged_weights = [part and part.buckets.weights(weight) for part in parts]
@@ -220,7 +224,7 @@ def backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
             (_both_launches(plain_inputs, plain, rows_a_block, parts), where),
             (_both_launches(seeded_inputs, seeded, rows_a_block, [None] * len(parts)), rest),
         ]
-        stored.begin_backward(mirror, weight, acts)
+        stored.begin_backward(mirror, weight, acts, changed)
     spread, n, n_outputs = SPREAD_SPECIAL(dtype) if plan.n_special else None, run.n, len(plan.outputs)
     orders = [(layout.inputs, 0), *((layout.sources, g) for g in range(len(layout.sources.works)))]
     adjacency = rows.start, rows.length, ends, rows.slot, weight, grad
@@ -230,6 +234,7 @@ def backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
         partial,
     )  # fmt: skip
     shape = np.int32(run.batch), np.int32(run.ld)
+    halves = rounded_both(run, staging, parts)
     for t in reversed(range(-run.history if constant_state else 0, run.steps)):
         fresh = np.int32(t == run.steps - 1 and not add)
         before = np.int64((run.history + t) * n)
@@ -265,9 +270,11 @@ def backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
                     for remaining in rests[constant]:
                         kernel(grid, threads, which + ends_of + remaining, shared_mem=shared)
             if (part := parts[g]) is not None:
-                _backward_staged(plan, run, mirror, part, staged_weights[g], t, bool(constant), not fresh)
+                backward_part(plan, run, mirror, part, staged_weights[g], halves, t, bool(constant), not fresh)
             if stored is not None and g:
                 stored.finish_backward(g - 1, delta)
+            if halves is not None and g:
+                halves[1].follow(t, sources.on_device(g - 1))
     if stored is not None:
         stored.gradient(acts, delta, add, grad)
 
@@ -275,29 +282,3 @@ def backward(plan: Plan, run: Pass, add: bool, constant_state: bool) -> None:
 def _both_launches(inputs: Order, sources: Order, rows_a_block: int, parts: list[Part | None]) -> list[list[Launch]]:
     """Those of the inputs, and behind them those of each generation."""
     return inputs.launches(rows_a_block, parts[:1]) + sources.launches(rows_a_block, parts[1:])
-
-
-def _backward_staged(
-    plan: Plan, run: Pass, mirror: Mirror, part: Part, weights: Any, t: int, constant: bool, add: bool
-) -> None:
-    """Deltas of a step, and the gradients of the outgoing weights, of the sources that run staged."""
-    layout, n = layout_of(plan), run.n
-    own = slice(t * n, (t + 1) * n)  # without history, the same rows everywhere
-    acts, delta = run.buffer("acts")[own], run.buffer("delta")[own]
-    buckets, grad = part.buckets, mirror.connections.write("grad")
-    groups = staged.backward_shape(buckets, run.ld, acts.dtype).strips
-    dots = run.scratch("dots", groups * buckets.places, np.float32)[: groups * buckets.places]
-    scratch = dots.reshape(groups, buckets.places)
-    staged.backward(buckets, weights, delta, acts, None if constant else delta, grad, add, scratch)
-    if constant:
-        return
-    neurons = mirror.neurons
-    columns = (*(neurons.read(name) for name in ("activation", "activation_parameter", "aggregation")),)
-    columns += (mirror.incoming.length,)
-    outputs = len(plan.outputs)
-    by_output = run.buffer("by_output")[t * outputs : (t + 1) * outputs]
-    z = run.buffer("z")[own] if plan.needs_preactivation else None
-    staged.finish(
-        buckets, delta, layout.output_columns, by_output, acts, run.batch, z, columns, delta,
-        neurons.write("bias_grad"), add,
-    )  # fmt: skip

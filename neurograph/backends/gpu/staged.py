@@ -22,15 +22,15 @@ SINGLE, HALF = np.dtype(np.float32), np.dtype(np.uint16)  # what activations are
 PRECISIONS = {"float32": SINGLE, "bf16": HALF}
 FORWARD_SUMS, BACKWARD_SUMS = (32, 16), (64, 16)  # that a thread keeps; 64 forward is for measuring which is faster
 PRODUCT = Family("staged.cu", "staged_product", (np.float32, np.uint16), (16, 32, 64), (False, True))
-# Gradients of the outputs, of the weights, or both at once.
-BACKWARD = Family("staged.cu", "staged_backward", (np.float32, np.uint16), (16, 64), (True, False), (True, False))
-FINISH = Family("ends.cu", "finish_sources", (np.float32, np.uint16))
+OF_OUTPUTS, OF_WEIGHTS = 1, 2  # gradients, or both at once
+BACKWARD = Family("staged.cu", "staged_backward", (np.float32, np.uint16), (16, 64), (1, 2, 3))
+FINISH = Family("ends.cu", "finish_sources")
 ROUND = Family("buckets.cu", "round_rows")
 
 PIECE = 16  # bytes that a lane holds of a row
 LANES = 8  # for one row
 STRIP = PIECE * LANES  # bytes of a row that a block stages
-STATIC = 3072  # bytes of shared memory that kernels take beside the tile, at most
+STATIC = 5120  # bytes of shared memory that kernels take beside the tiles, at most
 FULL = 0.9  # share of the processors that blocks should keep busy, before they are made smaller
 
 
@@ -74,36 +74,38 @@ def shape(n_rows: int, strips: int, dtype: np.dtype, choices: tuple[int, ...], p
     return Shape(best, threads_of(best), -(-n_rows // rows_of(best, dtype)), strips)
 
 
-def most_tile_rows() -> int:
-    """Rows that fit a tile, beside the one of zeros."""
-    return (_shared_memory() - STATIC) // STRIP - 1
+def room() -> int:
+    """Rows that fit a block's shared memory."""
+    return (_shared_memory() - STATIC) // STRIP
 
 
 def product(buckets: Buckets, weights: Any, x: Any, out: Any, sums: int | None = None) -> None:
     """``out[slot] = sum of weight * x[other]`` for the rows of the buckets.
 
-    ``x`` (float32, or uint16 for bfloat16) and ``out`` (float32) have a row for each slot, of as many columns.
+    ``x`` (float32, or uint16 for bfloat16) and ``out`` (float32) have a row for each slot, ``out`` no more columns.
     """
     none = _nothing()
-    _forward(buckets, weights, x, x.shape[1], x, out, True, (none.floats, none.floats, none.bytes, none.bytes,
-                                                            none.words), False, sums)  # fmt: skip
+    unread = none.floats, none.floats, none.bytes, none.bytes, none.words
+    _forward(buckets, weights, x, out.shape[1], none.floats, out, True, unread, False, sums)
 
 
 def forward(
     buckets: Buckets,
     weights: Any,
+    x: Any,
     acts: Any,
     batch: int,
     z: Any | None,
     neurons: tuple[Any, Any, Any, Any, Any],
     sums: int | None = None,
 ) -> None:
-    """Compute the neurons of the buckets, which are sums or means, in ``acts`` (a row for each slot) itself.
+    """Compute the neurons of the buckets, which are sums or means, in ``acts`` (float32, a row for each slot).
 
-    ``z``, if given, gets what the activations were applied to; ``neurons`` are the columns bias, activation_parameter
-    (float32), activation and aggregation (int8), and the lengths of the rows (int32).
+    ``x`` is what is staged: the same array, or its rows in bfloat16. ``z``, if given, gets what the activations were
+    applied to; ``neurons`` are the columns bias, activation_parameter (float32), activation and aggregation (int8), and
+    the lengths of the rows (int32).
     """
-    _forward(buckets, weights, acts, batch, acts, z, z is not None, neurons, True, sums)
+    _forward(buckets, weights, x, batch, acts, acts if z is None else z, z is not None, neurons, True, sums)
 
 
 def _forward(
@@ -115,14 +117,13 @@ def _forward(
         return
     strips = -(-lead // columns_of(x.dtype))
     how = shape(n_rows, strips, x.dtype, FORWARD_SUMS if sums is None else (sums,), processors())
-    potentials = _nothing().floats if z is None else z
     _with_tiles(PRODUCT, x.dtype, how.sums, ends)(
         (how.blocks, how.strips), (how.threads,),
         (
-            x, np.int64(lead), np.int32(batch), *_staging(buckets), weights, y, potentials,
-            np.int64(lead if z is None else z.shape[1]), np.bool_(keep_z), *neurons,
+            x, np.int64(lead), np.int32(batch), *_tiles(buckets), *_rows(buckets), weights, y, z,
+            np.int64(z.shape[1]), np.bool_(keep_z), *neurons,
         ),
-        shared_mem=_tile_bytes(buckets),
+        shared_mem=_tile_bytes(buckets, min(buckets.tiles, 2)),
     )  # fmt: skip
 
 
@@ -140,8 +141,8 @@ def backward(
     """Gradients by source, of which the buckets hold the rows: by the sources' outputs and by the weights, in one pass.
 
     ``delta`` and ``y`` have a row for each slot, of the same type and width; ``sums_of_outputs`` (float32, the same
-    rows) gets ``sum of weight * delta[target]``, and ``grad``, a column of the connections, ``y[source] .
-    delta[target]``, or has it added. Either may be None. ``scratch`` is what `scratch_for` gives.
+    rows, of no more columns) gets ``sum of weight * delta[target]``, and ``grad``, a column of the connections,
+    ``y[source] . delta[target]``, or has it added. Either may be None. ``scratch`` is what `scratch_for` gives.
     """
     n_rows, lead = len(buckets.rows), delta.shape[1]
     if not n_rows or not lead or (sums_of_outputs is None and grad is None):
@@ -151,14 +152,15 @@ def backward(
     dots = none
     if grad is not None:
         dots = scratch_for(buckets, lead, delta.dtype, sums) if scratch is None else scratch
-    _with_tiles(BACKWARD, delta.dtype, how.sums, sums_of_outputs is not None, grad is not None)(
+    what = (0 if sums_of_outputs is None else OF_OUTPUTS) + (0 if grad is None else OF_WEIGHTS)
+    _with_tiles(BACKWARD, delta.dtype, how.sums, what)(
         (how.blocks, how.strips), (how.threads,),
         (
-            delta, y, np.int64(lead), *_staging(buckets), weights,
+            delta, y, np.int64(lead), *_tiles(buckets), np.int32(buckets.buffers), *_rows(buckets), weights,
             none if sums_of_outputs is None else sums_of_outputs,
             np.int64(lead if sums_of_outputs is None else sums_of_outputs.shape[1]), dots, np.int32(buckets.places),
         ),
-        shared_mem=_tile_bytes(buckets),
+        shared_mem=_tile_bytes(buckets, buckets.buffers),
     )  # fmt: skip
     if grad is not None:
         buckets.gradients(dots, grad, add)
@@ -174,7 +176,7 @@ def finish(
     ``neurons`` are the columns activation (int8), activation_parameter, aggregation (int8) and the fan-ins (int32).
     """
     if len(buckets.rows) and y.shape[1]:
-        FINISH(y.dtype)(
+        FINISH()(
             (-(-len(buckets.rows) // 4),), (128,),
             (
                 buckets.rows, np.int32(len(buckets.rows)), sums_of_outputs, output, by_output, y,
@@ -198,28 +200,35 @@ def scratch_for(buckets: Buckets, lead: int, dtype: np.dtype, sums: int | None =
     return cupy.empty((backward_shape(buckets, lead, dtype, sums).strips, buckets.places), np.float32)
 
 
-def rounded(x: Any, out: Any | None = None) -> Any:
-    """Rows of float32 as rows of bfloat16, to nearest even, with zeros up to whole pieces."""
-    rows, batch = x.shape
-    if out is None:
-        out = cupy.empty((rows, lead_of(batch, HALF)), HALF)
-    if out.size:
+def round_rows(x: Any, slots: Any, batch: int, out: Any) -> None:
+    """Set some rows of ``out`` (bfloat16, as uint16) to those of ``x`` (float32), with zeros behind the ``batch``."""
+    if len(slots) and out.shape[1]:
         ROUND()(
-            (min(-(-out.size // 256), 65535),), (256,),
-            (x, np.int64(batch), np.int32(batch), out, np.int64(out.shape[1]), np.int64(out.size)),
+            (-(-len(slots) // 8),), (256,),
+            (
+                x, np.int64(x.shape[1]), slots, np.int32(len(slots)), np.int32(batch), out, np.int64(out.shape[1]),
+            ),
         )  # fmt: skip
+
+
+def rounded(x: Any) -> Any:
+    """Rows of float32 as rows of bfloat16 (as uint16), to nearest even, with zeros up to whole pieces."""
+    rows, batch = x.shape
+    out = cupy.empty((rows, lead_of(batch, HALF)), HALF)
+    round_rows(x, cupy.arange(rows, dtype=np.int32), batch, out)
     return out
 
 
-def _staging(buckets: Buckets) -> tuple[Any, ...]:
-    return (
-        buckets.others, np.int32(buckets.tiles), np.int32(buckets.tile_rows), buckets.rows, np.int32(len(buckets.rows)),
-        buckets.firsts, buckets.counts, buckets.locals,
-    )  # fmt: skip
+def _rows(buckets: Buckets) -> tuple[Any, ...]:
+    return buckets.rows, np.int32(len(buckets.rows)), buckets.firsts, buckets.counts, buckets.locals
 
 
-def _tile_bytes(buckets: Buckets) -> int:
-    return (buckets.tile_rows + 1) * STRIP
+def _tiles(buckets: Buckets) -> tuple[Any, ...]:
+    return buckets.others, np.int32(buckets.tiles), np.int32(buckets.tile_rows)
+
+
+def _tile_bytes(buckets: Buckets, buffers: int) -> int:
+    return buffers * (buckets.tile_rows + 1) * STRIP
 
 
 class _Nothing(NamedTuple):

@@ -23,21 +23,21 @@ class StagedMatrix:
     indptr, indices, data : array_like
         As of `scipy.sparse.csr_array`; rows may be unsorted, but name no column twice.
     shape : (int, int)
-    most_tile_rows : int, optional
-        Rows of the dense matrix that are staged at once; as many as fit by default.
+    room : int, optional
+        Rows of the dense matrix that fit shared memory; by default as the device has it.
     """
 
-    def __init__(self, indptr: Any, indices: Any, data: Any, shape: tuple[int, int], most_tile_rows: int | None = None):
+    def __init__(self, indptr: Any, indices: Any, data: Any, shape: tuple[int, int], room: int | None = None):
         self.shape = shape
         host_indptr, host_indices = np.asarray(indptr, np.int64), np.asarray(indices, np.int32)
         self.data = cupy.asarray(np.asarray(data, np.float32))
         order = np.argsort(host_indices, kind="stable")
         row_of_entry = np.repeat(np.arange(shape[0], dtype=np.int32), np.diff(host_indptr))
         by_column = np.concatenate([[0], np.cumsum(np.bincount(host_indices, minlength=shape[1]))])
-        tile_rows = staged.most_tile_rows() if most_tile_rows is None else most_tile_rows
+        room = staged.room() if room is None else room
         number = np.arange(len(order), dtype=np.int32)
-        self.rows = _buckets(host_indptr, host_indices, number, max(shape), tile_rows)
-        self.columns = _buckets(by_column, row_of_entry[order], order.astype(np.int32), max(shape), tile_rows)
+        self.rows = _buckets(host_indptr, host_indices, number, max(shape), room)
+        self.columns = _buckets(by_column, row_of_entry[order], order.astype(np.int32), max(shape), room)
         self.update()
 
     def update(self) -> None:
@@ -100,10 +100,10 @@ class StagedMatrix:
         return cupy.empty((rows_out, x.shape[1]), np.float32) if out is None else out
 
 
-def _buckets(indptr: np.ndarray, indices: np.ndarray, slots: np.ndarray, size: int, tile_rows: int) -> Buckets:
+def _buckets(indptr: np.ndarray, indices: np.ndarray, slots: np.ndarray, size: int, room: int) -> Buckets:
     # Rows and columns are two kinds of neurons with numbers of their own: nothing compares them.
     start, length = np.zeros(size, np.int64), np.zeros(size, np.int32)
     count = len(indptr) - 1
     start[:count], length[:count] = indptr[:-1], np.diff(indptr)
     rows = Rows(*(cupy.asarray(a) for a in (start, length, np.ascontiguousarray(indices), slots)))
-    return Buckets(rows, np.arange(count, dtype=np.int32), length, tile_rows)
+    return Buckets(rows, np.arange(count, dtype=np.int32), length, room)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
+import cupy
 import numpy as np
 
 from ...plan import Plan
 from . import staged
-from .buckets import Buckets
+from .buckets import Buckets, tiling
 from .mirror import Mirror
 from .touched import Touched
 
@@ -34,8 +36,8 @@ class Costs(NamedTuple):
 def costs(rows: int, entries: int, others: int, lead: int, dtype: np.dtype, processors: int) -> Costs:
     """Count the bytes of a product of ``rows`` rows with ``entries`` entries among ``others``, of ``lead`` columns.
 
-    Gathered, each entry reads its far end's row from the L2 cache. Staged, each block reads all others' rows from
-    there, and each entry its far end's from shared memory, whole strips of columns.
+    Gathered, each entry reads its far end's row, of float32, from the L2 cache. Staged, each block reads all others'
+    rows from there, and each entry its far end's from shared memory, whole strips of columns.
 
     Examples
     --------
@@ -48,13 +50,15 @@ def costs(rows: int, entries: int, others: int, lead: int, dtype: np.dtype, proc
     """
     strips = -(-lead // staged.columns_of(dtype))
     how = staged.shape(rows, strips, dtype, staged.FORWARD_SUMS, processors)
-    tiles = -(-others // staged.most_tile_rows())
-    gathered = entries * (lead * dtype.itemsize + GATHERED_ENTRY * -(-lead // 128))
+    tiles, _ = tiling(others, staged.room())
+    gathered = entries * (lead * staged.SINGLE.itemsize + GATHERED_ENTRY * -(-lead // 128))
     brought = how.blocks * others * strips * staged.STRIP + entries * strips * STAGED_ENTRY
     shared = (entries + rows * tiles * SEGMENT) * strips * staged.STRIP / SHARED_SPEED
+    # Two tiles take turns: one is copied while the other is run over.
+    together = max(brought, shared) if tiles > 1 else brought + shared
     # Blocks that do not fill the device leave bandwidth unused.
     busy = min(1.0, how.blocks * strips / processors)
-    return Costs(gathered, (brought + shared) / busy)
+    return Costs(gathered, together / busy)
 
 
 def pays(rows: int, entries: int, longest: int, neurons: int, lead: int, dtype: np.dtype, count: Any) -> bool:
@@ -89,11 +93,13 @@ class Staging:
     def __init__(self, plan: Plan, mirror: Mirror):
         self._plan = plan
         self.allowed = not plan.history and not plan.n_special and plan.graph.dtype == np.float32
+        #: What is staged: the rows themselves, or these rounded to bfloat16.
+        self.stored_as = staged.HALF if plan.graph.precision == "bf16" else staged.SINGLE
         self._touched = Touched(), Touched()
         for touched, rows in zip(self._touched, mirror.mirrored, strict=True):
             rows.followers.add(touched)
         self._parts: tuple[dict[int, Part], dict[int, Part]] = {}, {}
-        self._decided: dict[tuple[int, int, int, np.dtype], bool] = {}
+        self._decided: dict[tuple[int, int, int], bool] = {}
         self.patches = self.rebuilds = 0  # tests count them
 
     def update(self, mirror: Mirror) -> None:
@@ -109,29 +115,28 @@ class Staging:
                     del parts[g]
                 self.patches += 1
 
-    def forward(self, mirror: Mirror, g: int, slots: np.ndarray, lead: int, dtype: np.dtype) -> Part | None:
+    def forward(self, mirror: Mirror, g: int, slots: np.ndarray, batch: int) -> Part | None:
         """How the ``slots`` of generation g, the longest rows first, run by target; None: none of them staged."""
-        return self._part(mirror, 0, g, slots, lead, dtype)
+        return self._part(mirror, 0, g, slots, batch)
 
-    def backward(self, mirror: Mirror, g: int, slots: np.ndarray, lead: int, dtype: np.dtype) -> Part | None:
+    def backward(self, mirror: Mirror, g: int, slots: np.ndarray, batch: int) -> Part | None:
         """The same by source, for a generation or the `INPUTS`."""
-        return self._part(mirror, 1, g, slots, lead, dtype)
+        return self._part(mirror, 1, g, slots, batch)
 
-    def _part(
-        self, mirror: Mirror, direction: int, g: int, slots: np.ndarray, lead: int, dtype: np.dtype
-    ) -> Part | None:
-        if not self.allowed or not self._decide(mirror, direction, g, slots, lead, dtype):
+    def _part(self, mirror: Mirror, direction: int, g: int, slots: np.ndarray, batch: int) -> Part | None:
+        if not self.allowed or not self._decide(mirror, direction, g, slots, batch):
             return None
         parts = self._parts[direction]
         if g not in parts:
             there, host = _sides(self._plan, mirror, direction)
             long = _long(host.length[slots])
-            parts[g] = Part(long, Buckets(there, slots[long:], host.length, staged.most_tile_rows()))
+            parts[g] = Part(long, Buckets(there, slots[long:], host.length, staged.room()))
             self.rebuilds += 1
         return parts[g]
 
-    def _decide(self, mirror: Mirror, direction: int, g: int, slots: np.ndarray, lead: int, dtype: np.dtype) -> bool:
-        key = direction, g, lead, dtype
+    def _decide(self, mirror: Mirror, direction: int, g: int, slots: np.ndarray, batch: int) -> bool:
+        lead = staged.lead_of(batch, self.stored_as)
+        key = direction, g, lead
         if key not in self._decided:
             _, host = _sides(self._plan, mirror, direction)
             length = host.length[slots]
@@ -144,10 +149,32 @@ class Staging:
                 return int(np.count_nonzero(used))
 
             self._decided[key] = pays(
-                len(length), int(length.sum(dtype=np.int64)), int(length.max(initial=0)), len(host.length), lead, dtype,
-                count,
+                len(length), int(length.sum(dtype=np.int64)), int(length.max(initial=0)), len(host.length), lead,
+                self.stored_as, count,
             )  # fmt: skip
         return self._decided[key]
+
+    @cached_property
+    def everybody(self) -> Any:
+        """All slots, on the device."""
+        return cupy.arange(self._plan.graph.neurons.size, dtype=np.int32)
+
+    @property
+    def rounds(self) -> bool:
+        """Whether rows are rounded before they are staged."""
+        return self.stored_as == staged.HALF
+
+    def footprint(self, batch: int, steps: int, keep: bool) -> int:
+        """Bytes that a pass takes for the parts there are, beside what every pass takes."""
+        parts, lead = [part for parts in self._parts for part in parts.values()], staged.lead_of(batch, self.stored_as)
+        if not parts:
+            return 0
+        rounded = steps * self._plan.graph.neurons.size * lead * staged.HALF.itemsize if self.rounds else 0
+        dots = [
+            staged.backward_shape(part.buckets, lead, self.stored_as).strips * part.buckets.places * 4
+            for part in self._parts[1].values()
+        ]
+        return 2 * rounded + max(dots, default=0) if keep else rounded
 
     @property
     def nbytes(self) -> int:

@@ -50,6 +50,7 @@ def differentiate(plan: Plan, X: Any, loss: Any, Y: Any, reuse: Any) -> tuple[fl
             measure(loss, outputs[:, 0], wanted, gradient[:, 0], value, partials)
             passes.launch_backward(plan, run, gradient)
 
+        passes.follow_edits(plan, run)
         run.replay(NAME, (loss.__name__, wanted.dtype.name, wanted.ndim), launch)
         passes.finish(plan, run)
         of_outputs = outputs[:, 0].copy()  # the next step will write here

@@ -28,6 +28,7 @@ PATIENCE = 64  # edits, as a share of all connections, between two surveys
 LEAST = 1024  # and at least so many
 FEWEST = 20_000  # connections from which a choice is worth measuring what it costs
 ROOM = 2**22  # pairs of groups that are counted in an array rather than by sorting
+NAME = "gpu storage"  # among the layouts of a plan
 REST = Family("tiles.cu", "find_rest")
 
 
@@ -74,11 +75,11 @@ class Storage:
     plan : Plan
     costs : Costs, optional
         Those of the device if not given.
-    precision : {"float32", "tf32", "bf16"}
     """
 
-    def __init__(self, plan: Plan, costs: Costs | None = None, precision: str = "float32"):
-        self.plan, self.precision = plan, precision if plan.graph.dtype == np.float32 else "float32"
+    def __init__(self, plan: Plan, costs: Costs | None = None):
+        self.plan, self.asked = plan, plan.graph.precision
+        self.precision = self.asked if plan.graph.dtype == np.float32 else "float32"
         self._costs = costs
         self.blocks: list[Block] = []
         self.tiles: Tiles | None = None
@@ -119,6 +120,11 @@ class Storage:
     def start(self, ld: int) -> Stored:
         """What passes over rows of so many numbers need until the next survey."""
         return Stored(self, ld)
+
+    @property
+    def stamp(self) -> tuple[Any, ...]:
+        """Another where the launches of passes may have become others: an edit may move a block's matrix, too."""
+        return self.precision, self.surveys, *((block.base, block.by_source) for block in self.blocks)
 
     @property
     def nbytes(self) -> int:
@@ -267,11 +273,11 @@ class Storage:
         """Look again at the pairs of neurons whose connections came or went."""
         graph = self.plan.graph
         if self.tiles is not None:
-            source, target = (cupy.asarray(end.astype(np.int32)) for end in (sources, targets))
-            self.tiles.patch(source, target, mirror.incoming)
+            first, second = (cupy.asarray(end.astype(np.int32)) for end in (sources, targets))
+            self.tiles.patch(first, second, mirror.incoming)
+        source, target = (graph.connections.read(end) for end in ("source", "target"))
         for block in self.blocks:
-            if np.isin(sources, block.sources).any() and np.isin(targets, block.targets).any():
-                block.find_base(graph.incoming.rows, *(graph.connections.read(end) for end in ("source", "target")))
+            block.check(sources, targets, source, target)
         rebuilt = (graph.incoming.rebuilds, graph.outgoing.rebuilds) != self._rebuilds
         grown = len(self.rest_in.other) != len(mirror.incoming.other)
         grown |= len(self.rest_out.other) != len(mirror.outgoing.other)
@@ -295,10 +301,16 @@ class Stored:
 
     def __init__(self, storage: Storage, ld: int):
         self.storage, self.surveys, self._filled = storage, storage.surveys, False
+        self.taken: Any = None  # what whoever runs passes knows of the weights that `begin` took over
         dtype, precision = storage.plan.graph.dtype, storage.precision
         self.products = Products(storage.tiles, dtype, ld, precision) if storage.tiles is not None else None
         where = storage.cluster, storage.position
         self.dense = Dense(*where, dtype, ld, precision) if storage.blocks else None
+
+    @property
+    def stamp(self) -> tuple[int, int]:
+        """What recorded launches of cuBLAS depend on, beside what `Storage` tells."""
+        return self.surveys, self.dense.grown if self.dense else 0
 
     @property
     def nbytes(self) -> int:
@@ -329,13 +341,13 @@ class Stored:
         if self.products and self.storage.sends[generation + 1]:
             self.products.pack(*self._groups(generation), acts)
 
-    def begin_backward(self, mirror: Mirror, weight: Any, acts: Any) -> None:
-        """Take over the weights, and the activations where there was a survey since `begin`."""
+    def begin_backward(self, mirror: Mirror, weight: Any, acts: Any, changed: bool = True) -> None:
+        """Take over the weights, if they may have ``changed`` since `begin`; and the activations after a survey."""
         if not self._filled:
             for generation in range(-1, self.storage.plan.n_generations):
                 self.finish(generation, acts)
             self._filled = True
-        if self.dense:
+        if self.dense and changed:
             self.dense.begin(mirror.incoming)
         if self.products:
             self.products.load(weight, False)
@@ -387,7 +399,8 @@ def _distinct(slots: Any) -> np.ndarray:
 
 
 def storage_of(plan: Plan) -> Storage:
-    """How the connections of a plan are stored; the same object as long as the plan lives."""
-    if "gpu storage" not in plan.layouts:
-        plan.layouts["gpu storage"] = Storage(plan, precision=getattr(plan.graph, "precision", "float32"))
-    return plan.layouts["gpu storage"]
+    """How the connections of a plan are stored; the same object until the network's precision changes."""
+    storage = plan.layouts.get(NAME)
+    if storage is None or storage.asked != plan.graph.precision:
+        storage = plan.layouts[NAME] = Storage(plan)
+    return storage

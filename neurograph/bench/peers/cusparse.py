@@ -38,7 +38,7 @@ def ways(weight: Any, inputs: list[np.ndarray]) -> dict[str, Callable[[], Any]]:
 
     parts = (weight.data, weight.indices.astype(np.int32), weight.indptr.astype(np.int32))
     matrix = sparse.csr_matrix(tuple(map(cupy.asarray, parts)), shape=weight.shape)
-    matrix.has_canonical_format = True
+    matrix.sum_duplicates()  # there are none; now it knows
     columns = [(cupy.asarray(x, order="F"),) for x in inputs]
     rows = [(cupy.ascontiguousarray(cupy.asarray(x)),) for x in inputs]
     found = {"csr @ dense": rotated(lambda x: matrix @ x, columns)}

@@ -24,14 +24,16 @@ __global__ void bucket_weights(const int* __restrict__ slots, const float* __res
         weights[i] = slots[i] < 0 ? 0.0f : weight[slots[i]];
 }
 
-// Rows of float as rows of bfloat16, rounded to nearest; `out_ld` columns of each, zeros behind the `batch`.
-__global__ void round_rows(const float* __restrict__ x, long long ld, int batch, __nv_bfloat16* out, long long out_ld,
-                             long long count) {
-    const long long stride = static_cast<long long>(gridDim.x) * blockDim.x;
-    for (long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += stride) {
-        const long long row = i / out_ld, column = i % out_ld;
-        out[i] = __float2bfloat16(column < batch ? x[row * ld + column] : 0.0f);
-    }
+// Some rows of float as rows of bfloat16, rounded to nearest, with zeros behind the `batch`. One warp for each row.
+__global__ void round_rows(const float* __restrict__ x, long long ld, const int* __restrict__ slots, int n_slots,
+                           int batch, __nv_bfloat16* out, long long out_ld) {
+    const int lane = threadIdx.x % 32, row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+    if (row >= n_slots) return;
+    const float* from = x + slots[row] * ld;
+    __nv_bfloat162* to = reinterpret_cast<__nv_bfloat162*>(out + slots[row] * out_ld);
+    for (int column = 2 * lane; column < out_ld; column += 64)
+        to[column / 2] = __floats2bfloat162_rn(column < batch ? from[column] : 0.0f,
+                                               column + 1 < batch ? from[column + 1] : 0.0f);
 }
 
 // Which neurons some rows name: 1 in `used`. One warp a row.
@@ -54,7 +56,8 @@ __device__ __forceinline__ unsigned lanes_alike(int value, int bits) {
 }
 
 // Sort the entries of some rows (`which` of them) into their segments, each row within its own groups, which are
-// groups[row] .. groups[row + 1] - 1; entries of a segment stand in the order in which the row has them. One warp a row.
+// groups[row] .. groups[row + 1] - 1; entries of a segment stand in the order in which the row has them. One warp for
+// each row.
 __global__ void sort_rows(const long long* __restrict__ start, const int* __restrict__ length,
                             const int* __restrict__ other, const int* __restrict__ slot,
                             const int* __restrict__ rows, const int* __restrict__ which, int n_which,

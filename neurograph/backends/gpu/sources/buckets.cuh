@@ -2,8 +2,8 @@
 //
 //     place 4 q + s of a group  =  step s of quarter q of a warp  =  entry 4 s + q of those that the group holds
 //
-// An entry names a row of its tile, counted from 1: row 0 of a staged tile is all zeros, for places without an entry. (A
-// weight of zero alone would not do, where a row holds infinities.)
+// An entry names a row of its tile, counted from 1: row 0 of a staged tile is all zeros, for places without an entry.
+// (A weight of zero alone would not do, where a row holds infinities.)
 #pragma once
 
 constexpr int GROUP = 16;  // entries

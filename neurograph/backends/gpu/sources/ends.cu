@@ -1,6 +1,4 @@
 // What is left to do for sources whose gradients by output were summed elsewhere: deltas, and gradients of biases.
-#include <cuda_bf16.h>
-
 #include "buckets.cuh"
 #include "neuron.cuh"
 
@@ -12,32 +10,18 @@ __device__ __forceinline__ void load_four(const float* at, float (&value)[4]) {
     value[3] = v.w;
 }
 
-__device__ __forceinline__ void load_four(const __nv_bfloat16* at, float (&value)[4]) {
-    const uint2 v = *reinterpret_cast<const uint2*>(at);
-    value[0] = __uint_as_float(v.x << 16);
-    value[1] = __uint_as_float(v.x & 0xFFFF0000u);
-    value[2] = __uint_as_float(v.y << 16);
-    value[3] = __uint_as_float(v.y & 0xFFFF0000u);
-}
-
 __device__ __forceinline__ void store_four(float* at, const float (&value)[4]) {
     *reinterpret_cast<float4*>(at) = make_float4(value[0], value[1], value[2], value[3]);
-}
-
-__device__ __forceinline__ void store_four(__nv_bfloat16* at, const float (&value)[4]) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) at[i] = __float2bfloat16(value[i]);
 }
 
 // `sums` and `delta`, which may be the same, `y` and `z` have a row for each slot, all of `ld` columns, `by_output` one
 // for each output (-1 in `output`: the neuron is none). A mean's delta is divided by its fan-in as it is stored. One
 // warp a row.
-template <typename T>
 __global__ void finish_sources(const int* __restrict__ rows, int n_rows, const float* sums,
                                const int* __restrict__ output, const float* __restrict__ by_output,
-                               const T* __restrict__ y, const float* __restrict__ z,
+                               const float* __restrict__ y, const float* __restrict__ z,
                                const signed char* __restrict__ activation, const float* __restrict__ parameter,
-                               const signed char* __restrict__ aggregation, const int* __restrict__ fan_in, T* delta,
+                               const signed char* __restrict__ aggregation, const int* __restrict__ fan_in, float* delta,
                                float* bias_grad, bool add, int batch, int ld) {
     const int lane = threadIdx.x % 32, row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (row >= n_rows) return;

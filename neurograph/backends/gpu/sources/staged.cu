@@ -1,13 +1,14 @@
 // Products of the weights between one generation and the neurons it shares, with the shared rows in shared memory.
 //
-// A row gathered from the L2 cache costs four bytes for two operations, and that cache gives too few of them. Where many
-// rows read the same ones (targets the sources of a layer, sources its targets), a block copies a tile of those, 128
-// bytes of each, into its shared memory, and runs its share of the rows over the tile before it copies the next.
+// A row gathered from the L2 cache costs four bytes for two operations, and that cache gives too few of them. Where
+// many rows read the same ones (targets the sources of a layer, sources its targets), a block copies a tile of those,
+// 128 bytes of each, into its shared memory, and runs its share of the rows over the tile before it copies the next.
 //
 // The eight lanes of a quarter warp hold the 128 bytes of one entry's row, so a warp runs four entries at a time, and
 // four times as many a group, of which each quarter reads its four as one vector (buckets.cuh). The sums of a warp's
-// rows stay in registers from tile to tile.
+// rows stay in registers from tile to tile. There are two buffers: while one tile is run over, the next one is copied.
 #include <cuda_bf16.h>
+#include <cuda_pipeline_primitives.h>
 
 #include "buckets.cuh"
 #include "launch.cuh"
@@ -38,63 +39,63 @@ __device__ __forceinline__ void widen(const uint4& bits, float (&value)[8]) {
     }
 }
 
-__device__ __forceinline__ void store(float* row, const float (&value)[4]) {
-    *reinterpret_cast<float4*>(row) = make_float4(value[0], value[1], value[2], value[3]);
+// The `left` columns of a row from here on, or all that the lane has: multiples of four.
+__device__ __forceinline__ void store(float* row, const float (&value)[4], long long left) {
+    if (left > 0) *reinterpret_cast<float4*>(row) = make_float4(value[0], value[1], value[2], value[3]);
 }
 
-__device__ __forceinline__ void store(float* row, const float (&value)[8]) {
-    reinterpret_cast<float4*>(row)[0] = make_float4(value[0], value[1], value[2], value[3]);
-    reinterpret_cast<float4*>(row)[1] = make_float4(value[4], value[5], value[6], value[7]);
+__device__ __forceinline__ void store(float* row, const float (&value)[8], long long left) {
+    if (left > 0) reinterpret_cast<float4*>(row)[0] = make_float4(value[0], value[1], value[2], value[3]);
+    if (left > 4) reinterpret_cast<float4*>(row)[1] = make_float4(value[4], value[5], value[6], value[7]);
 }
 
-__device__ __forceinline__ unsigned halves(float low, float high) {
-    return static_cast<unsigned>(__bfloat16_as_ushort(__float2bfloat16(low))) |
-           static_cast<unsigned>(__bfloat16_as_ushort(__float2bfloat16(high))) << 16;
-}
-
-__device__ __forceinline__ void store(__nv_bfloat16* row, const float (&value)[8]) {
-    *reinterpret_cast<uint4*>(row) = make_uint4(halves(value[0], value[1]), halves(value[2], value[3]),
-                                                halves(value[4], value[5]), halves(value[6], value[7]));
-}
-
-// Copy a tile's rows, the block's columns of them, behind the row of zeros.
+// Begin to copy a tile's rows, the block's strip of their columns, behind the row of zeros: one of so many shares.
 template <typename T>
-__device__ __forceinline__ void stage(const T* __restrict__ x, long long ld, const int* __restrict__ others, int count,
-                                      int column, uint4* tile) {
-    constexpr int COLUMNS = Piece<T>::COLUMNS;
-    if (threadIdx.x < LANES) tile[threadIdx.x] = make_uint4(0, 0, 0, 0);
-#pragma unroll 2
-    for (int i = threadIdx.x; i < count * LANES; i += blockDim.x) {
-        const int at = column + i % LANES * COLUMNS;
-        uint4 bits = make_uint4(0, 0, 0, 0);
-        if (at < ld) bits = __ldg(reinterpret_cast<const uint4*>(x + __ldg(others + i / LANES) * ld + at));
-        tile[LANES + i] = bits;
+__device__ __forceinline__ void copy_rows(const T* __restrict__ x, long long ld, const int* __restrict__ others,
+                                          int tile_rows, int column, uint4* tile, int share, int shares) {
+    const int at = column + threadIdx.x % LANES * Piece<T>::COLUMNS;
+#pragma unroll 1
+    for (int i = share * blockDim.x + threadIdx.x; i < tile_rows * LANES; i += shares * blockDim.x) {
+        if (at < ld) {
+            __pipeline_memcpy_async(tile + LANES + i, x + __ldg(others + i / LANES) * ld + at, 16);
+        } else {
+            tile[LANES + i] = make_uint4(0, 0, 0, 0);
+        }
     }
 }
 
-// A row's part of one tile, and the row's slot (-1: there is no such row). Kept in shared memory, for registers are few.
+// A row's part of one tile. Kept in shared memory, for registers are few, and copied there with the tile.
 struct Segment {
-    int group, count, slot;
+    int group, count;
 };
 
-// Lane i reads the segment of the warp's i-th row.
-__device__ __forceinline__ void read_segment(Segment* segment, const int* __restrict__ rows, int n_rows,
-                                             const int* __restrict__ firsts, const int* __restrict__ counts, int row,
-                                             int tiles, int tile) {
-    const bool exists = row < n_rows;
-    const long long at = static_cast<long long>(row) * tiles + tile;
-    segment->slot = exists ? __ldg(rows + row) : -1;
-    segment->group = exists ? __ldg(firsts + at) : 0;
-    segment->count = exists ? __ldg(counts + at) : 0;
+// Lane i begins to copy the segment of the warp's i-th row.
+__device__ __forceinline__ void copy_segment(Segment* segment, const int* __restrict__ firsts,
+                                             const int* __restrict__ counts, int row, int n_rows, int tiles, int tile) {
+    const int at = row * tiles + tile;
+    if (row < n_rows) {
+        __pipeline_memcpy_async(&segment->group, firsts + at, 4);
+        __pipeline_memcpy_async(&segment->count, counts + at, 4);
+    } else {
+        *segment = {0, 0};
+    }
 }
+
+// What a block has beside its tiles: for each warp the slots of its rows (-1: there is no such row) and, in turns,
+// their segments in two tiles.
+template <int WARPS, int ROWS>
+struct Rows {
+    int slots[WARPS][ROWS];
+    Segment segments[2][WARPS][ROWS];
+};
 
 // The four entries of a group that a quarter runs.
 struct Entries {
     uint2 locals;  // two rows of the tile a word
     float4 weight;
 
-    __device__ __forceinline__ void read(const unsigned short* __restrict__ locals_of, const float* __restrict__ weights,
-                                         int group, int quarter) {
+    __device__ __forceinline__ void read(const unsigned short* __restrict__ locals_of,
+                                         const float* __restrict__ weights, int group, int quarter) {
         const int at = group * 4 + quarter;
         locals = __ldg(reinterpret_cast<const uint2*>(locals_of) + at);
         weight = __ldg(reinterpret_cast<const float4*>(weights) + at);
@@ -102,8 +103,13 @@ struct Entries {
 };
 
 // The lane's piece of the row that the lower or the upper half of a word names.
-__device__ __forceinline__ const uint4& lower(const uint4* tile, unsigned word) { return tile[(word & 0xFFFF) * LANES]; }
-__device__ __forceinline__ const uint4& upper(const uint4* tile, unsigned word) { return tile[(word >> 16) * LANES]; }
+__device__ __forceinline__ const uint4& lower(const uint4* tile, unsigned word) {
+    return tile[(word & 0xFFFF) * LANES];
+}
+
+__device__ __forceinline__ const uint4& upper(const uint4* tile, unsigned word) {
+    return tile[(word >> 16) * LANES];
+}
 
 template <int COLUMNS>
 __device__ __forceinline__ void add_product(float (&sum)[COLUMNS], float weight, const uint4& bits) {
@@ -113,65 +119,62 @@ __device__ __forceinline__ void add_product(float (&sum)[COLUMNS], float weight,
     for (int c = 0; c < COLUMNS; ++c) sum[c] += weight * value[c];
 }
 
-// The entries of a segment, group after group, some groups ahead of the arithmetic: no group waits for its entries.
-// Reads up to AHEAD groups beyond the segment.
-template <int AHEAD>
-struct Stream {
-    Entries next[AHEAD];
-    int group;
-
-    __device__ __forceinline__ void begin(const unsigned short* __restrict__ locals, const float* __restrict__ weights,
-                                          int first, int quarter) {
-        group = first;
-#pragma unroll
-        for (int i = 0; i < AHEAD; ++i) next[i].read(locals, weights, group + i, quarter);
+// Call run(entries, group, left) for each group of a segment, of which `left` entries are left. The entries of the next
+// two are on their way meanwhile, in turns in the same registers; this reads up to two groups beyond the segment.
+template <typename Run>
+__device__ __forceinline__ void run_groups(const Segment& segment, const unsigned short* __restrict__ locals,
+                                           const float* __restrict__ weights, int quarter, Run run) {
+    int group = segment.group, left = segment.count;
+    Entries a, b;
+    a.read(locals, weights, group, quarter);
+    b.read(locals, weights, group + 1, quarter);
+    while (left > 0) {
+        run(a, group, left);
+        if (left > 2 * GROUP) a.read(locals, weights, group + 2, quarter);
+        left -= GROUP;
+        if (left <= 0) break;
+        run(b, group + 1, left);
+        if (left > 2 * GROUP) b.read(locals, weights, group + 3, quarter);
+        left -= GROUP;
+        group += 2;
     }
+}
 
-    __device__ __forceinline__ Entries take(const unsigned short* __restrict__ locals,
-                                            const float* __restrict__ weights, int quarter) {
-        const Entries now = next[0];
-#pragma unroll
-        for (int i = 1; i < AHEAD; ++i) next[i - 1] = next[i];
-        next[AHEAD - 1].read(locals, weights, group + AHEAD, quarter);
-        ++group;
-        return now;
-    }
-};
-
-// Add one segment's products to the sums of its row.
-template <int AHEAD, int COLUMNS>
-__device__ __forceinline__ void add_segment(float (&sum)[COLUMNS], const uint4* tile, const Segment& segment,
-                                            const unsigned short* __restrict__ locals,
-                                            const float* __restrict__ weights, int quarter) {
-    Stream<AHEAD> entries;
-    entries.begin(locals, weights, segment.group, quarter);
-    for (int left = segment.count; left > 0; left -= GROUP) {
-        const Entries now = entries.take(locals, weights, quarter);
-        if (left > 12) {
-            const uint4 a = lower(tile, now.locals.x), b = upper(tile, now.locals.x);
-            const uint4 c = lower(tile, now.locals.y), d = upper(tile, now.locals.y);
-            add_product(sum, now.weight.x, a);
-            add_product(sum, now.weight.y, b);
-            add_product(sum, now.weight.z, c);
-            add_product(sum, now.weight.w, d);
-        } else {  // the last group runs as many steps as it needs
-            add_product(sum, now.weight.x, lower(tile, now.locals.x));
-            if (left > 4) add_product(sum, now.weight.y, upper(tile, now.locals.x));
-            if (left > 8) add_product(sum, now.weight.z, lower(tile, now.locals.y));
-        }
+// Add a group's products to the sums of its row.
+template <int COLUMNS>
+__device__ __forceinline__ void add_group(float (&sum)[COLUMNS], const uint4* tile, const Entries& entries, int left) {
+    if (left > 12) {
+        const uint4 a = lower(tile, entries.locals.x), b = upper(tile, entries.locals.x);
+        const uint4 c = lower(tile, entries.locals.y), d = upper(tile, entries.locals.y);
+        add_product(sum, entries.weight.x, a);
+        add_product(sum, entries.weight.y, b);
+        add_product(sum, entries.weight.z, c);
+        add_product(sum, entries.weight.w, d);
+    } else {  // the last group runs as many steps as it needs
+        add_product(sum, entries.weight.x, lower(tile, entries.locals.x));
+        if (left > 4) add_product(sum, entries.weight.y, upper(tile, entries.locals.x));
+        if (left > 8) add_product(sum, entries.weight.z, lower(tile, entries.locals.y));
     }
 }
 
 // Threads of a block that keep so many sums each: with 32 they are as many as a block can have; 64 are a full block's
-// sums on half the threads, which have the registers to read further ahead; 16 are for generations of few rows.
+// sums on half the threads, which have more registers each; 16 are for generations of few rows.
 template <int SUMS>
 constexpr int THREADS = SUMS == 32 ? 1024 : 512;
-template <int SUMS>
-constexpr int AHEAD = SUMS == 32 ? 1 : 2;
 
 // The number of a block's row: neighbours in the list, which is sorted by length, go to different blocks and warps.
 __device__ __forceinline__ int row_number(int i) {
     return (i * gridDim.x + blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
+}
+
+// Note the slots of the warp's rows, and begin every tile with its row of zeros.
+template <int WARPS, int ROWS>
+__device__ __forceinline__ void begin_block(Rows<WARPS, ROWS>& of_block, uint4* shared, int size, int buffers,
+                                            const int* __restrict__ rows, int n_rows) {
+    const int lane = threadIdx.x % 32, row = row_number(lane);
+    if (lane < ROWS) of_block.slots[threadIdx.x / 32][lane] = row < n_rows ? __ldg(rows + row) : -1;
+    for (int i = threadIdx.x; i < buffers * LANES; i += blockDim.x)
+        shared[i / LANES * size + i % LANES] = make_uint4(0, 0, 0, 0);
 }
 
 // Rows i to i + 3: the sums of all quarters; quarter q gets those of row i + q.
@@ -192,13 +195,14 @@ __device__ __forceinline__ void gather_quarters(const float (&sums)[ROWS][COLUMN
     }
 }
 
-// Rows times staged columns, for all columns of a slab of 8 lanes' pieces (blockIdx.y). NEURONS: write what neurons of
-// a sum or a mean give; otherwise the sums alone, to `z`. A lane has SUMS accumulators: SUMS / COLUMNS rows a warp.
+// Rows times staged rows, for one strip of columns, 8 lanes' pieces (blockIdx.y). NEURONS: write what neurons of
+// a sum or a mean give, of `out_ld` columns, no more than `ld`; otherwise the sums alone, to `z`. A lane has SUMS accumulators: SUMS / COLUMNS rows a warp.
 template <typename T, int SUMS, bool NEURONS>
-__global__ void __launch_bounds__(THREADS<SUMS>)
-    staged_product(const T* __restrict__ x, long long ld, int batch, const int* __restrict__ others, int tiles, int tile_rows, const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
+__global__ void __launch_bounds__(THREADS<SUMS>, 1)
+    staged_product(const T* __restrict__ x, long long ld, int batch, const int* __restrict__ others, int tiles,
+                   int tile_rows, const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
                    const int* __restrict__ counts, const unsigned short* __restrict__ locals,
-                   const float* __restrict__ weights, T* y, float* z, long long z_ld, bool keep_z,
+                   const float* __restrict__ weights, float* y, float* z, long long out_ld, bool keep_z,
                    const float* __restrict__ bias, const float* __restrict__ parameter,
                    const signed char* __restrict__ activation, const signed char* __restrict__ aggregation,
                    const int* __restrict__ length) {
@@ -206,24 +210,38 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
     DYNAMIC_SHARED(uint4, shared);
     const int lane = threadIdx.x % 32, quarter = lane / LANES;
     const int column = blockIdx.y * LANES * COLUMNS;
-    const uint4* tile = shared + lane % LANES;
-    __shared__ Segment segments_of[THREADS<SUMS> / 32][ROWS];
-    Segment* const segments = segments_of[threadIdx.x / 32];
+    constexpr int WARPS = THREADS<SUMS> / 32, SHARES = ROWS < 4 ? ROWS : 4;  // in which a tile is copied, between rows
+    __shared__ Rows<WARPS, ROWS> of_block;
+    const int warp = threadIdx.x / 32, size = (tile_rows + 1) * LANES;
     float sums[ROWS][COLUMNS];
 #pragma unroll
     for (int i = 0; i < ROWS; ++i)
 #pragma unroll
         for (int c = 0; c < COLUMNS; ++c) sums[i][c] = 0;
 
+    begin_block(of_block, shared, size, min(tiles, 2), rows, n_rows);
+    copy_rows(x, ld, others, tile_rows, column, shared, 0, 1);
+    if (lane < ROWS)
+        copy_segment(&of_block.segments[0][warp][lane], firsts, counts, row_number(lane), n_rows, tiles, 0);
+    __pipeline_commit();
     for (int t = 0; t < tiles; ++t) {
-        __syncthreads();
-        if (lane < ROWS) read_segment(segments + lane, rows, n_rows, firsts, counts, row_number(lane), tiles, t);
-        stage(x, ld, others + t * tile_rows, tile_rows, column, shared);
-        __syncthreads();
+        __pipeline_wait_prior(0);
+        __syncthreads();  // this tile is here, and nobody reads the one before any more
+        const int now = t % 2;
+        const bool more = t + 1 < tiles;
+        if (more && lane < ROWS)
+            copy_segment(&of_block.segments[1 - now][warp][lane], firsts, counts, row_number(lane), n_rows, tiles,
+                         t + 1);
+        const uint4* tile = shared + now * size + lane % LANES;
+        uint4* const next = shared + (1 - now) * size;
 #pragma unroll
         for (int i = 0; i < ROWS; ++i) {
-            add_segment<AHEAD<SUMS>>(sums[i], tile, segments[i], locals, weights, quarter);
+            if (more && i % (ROWS / SHARES) == 0)
+                copy_rows(x, ld, others + (t + 1) * tile_rows, tile_rows, column, next, i / (ROWS / SHARES), SHARES);
+            run_groups(of_block.segments[now][warp][i], locals, weights, quarter,
+                       [&](const Entries& entries, int, int left) { add_group(sums[i], tile, entries, left); });
         }
+        __pipeline_commit();
     }
 
     // The four quarters of a row's sums come together, and each quarter goes on with every fourth row.
@@ -231,8 +249,9 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
     for (int i = 0; i < ROWS; i += 4) {
         float sum[COLUMNS];
         gather_quarters<ROWS, COLUMNS>(sums, i, quarter, sum);
-        const int at = column + lane % LANES * COLUMNS, slot = i + quarter < ROWS ? segments[i + quarter].slot : -1;
-        if (slot < 0 || at >= ld) continue;
+        const int at = column + lane % LANES * COLUMNS;
+        const int slot = i + quarter < ROWS ? of_block.slots[warp][i + quarter] : -1;
+        if (slot < 0) continue;
         if (NEURONS) {
             const int code = activation[slot];
             const float shift = bias[slot], own = parameter[slot];
@@ -252,9 +271,9 @@ __global__ void __launch_bounds__(THREADS<SUMS>)
                     out[COLUMNS - 1] = value;
                 }
             }
-            store(y + slot * ld + at, out);
+            store(y + slot * out_ld + at, out, out_ld - at);
         }
-        if (!NEURONS || keep_z) store(z + slot * z_ld + at, sum);
+        if (!NEURONS || keep_z) store(z + slot * out_ld + at, sum, out_ld - at);
     }
 }
 
@@ -283,75 +302,93 @@ __device__ __forceinline__ void add_both(float (&sum)[COLUMNS], float& dot, cons
     }
 }
 
-// Backward by source: each staged delta is read once for the product with the weight (PRODUCT: the gradients of the
-// sources' outputs, to `z`) and for the one with the source's own output (SAMPLED: the gradients of the weights, by
-// place, to `dots`, a row of them for each blockIdx.y, which runs every gridDim.y-th slab of columns).
-template <typename T, int SUMS, bool PRODUCT, bool SAMPLED>
-__global__ void __launch_bounds__(THREADS<SUMS>)
-    staged_backward(const T* __restrict__ delta, const T* __restrict__ y, long long ld,
-                    const int* __restrict__ others, int tiles, int tile_rows,
-                    const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
-                    const int* __restrict__ counts, const unsigned short* __restrict__ locals,
-                    const float* __restrict__ weights, float* z, long long z_ld, float* dots, int places) {
-    constexpr int COLUMNS = Piece<T>::COLUMNS, ROWS = SUMS / COLUMNS;
+// Backward by source: each staged delta is read once for the product with the weight (the gradients of the sources'
+// outputs, to `z`) and for the one with the source's own output (the gradients of the weights, by place, to `dots`, a
+// row of them for each blockIdx.y, which runs every gridDim.y-th strip of columns). WHAT: 1, 2, or 3 for both.
+template <typename T, int SUMS, int WHAT>
+__global__ void __launch_bounds__(THREADS<SUMS>, 1)
+    staged_backward(const T* __restrict__ delta, const T* __restrict__ y, long long ld, const int* __restrict__ others,
+                    int tiles, int tile_rows, int buffers, const int* __restrict__ rows, int n_rows,
+                    const int* __restrict__ firsts, const int* __restrict__ counts,
+                    const unsigned short* __restrict__ locals, const float* __restrict__ weights, float* z,
+                    long long z_ld, float* dots, int places) {
+    constexpr int COLUMNS = Piece<T>::COLUMNS, ROWS = SUMS / COLUMNS, STRIP = LANES * COLUMNS;
+    constexpr bool PRODUCT = WHAT & 1, SAMPLED = WHAT & 2;
     DYNAMIC_SHARED(uint4, shared);
     const int lane = threadIdx.x % 32, quarter = lane / LANES;
-    const uint4* tile = shared + lane % LANES;
-    __shared__ Segment segments_of[THREADS<SUMS> / 32][ROWS];
-    Segment* const segments = segments_of[threadIdx.x / 32];
+    constexpr int WARPS = THREADS<SUMS> / 32, SHARES = ROWS < 4 ? ROWS : 4;  // in which a tile is copied, between rows
+    __shared__ Rows<WARPS, ROWS> of_block;
+    const int warp = threadIdx.x / 32, size = (tile_rows + 1) * LANES;
 
-    for (int slab = blockIdx.y; slab * LANES * COLUMNS < ld; slab += gridDim.y) {
-        const int column = slab * LANES * COLUMNS, at = column + lane % LANES * COLUMNS;
+    begin_block(of_block, shared, size, buffers, rows, n_rows);
+    copy_rows(delta, ld, others, tile_rows, blockIdx.y * STRIP, shared, 0, 1);
+    if (lane < ROWS)
+        copy_segment(&of_block.segments[0][warp][lane], firsts, counts, row_number(lane), n_rows, tiles, 0);
+    __pipeline_commit();
+    int turn = 0;  // of the segments; tiles have as many buffers as fit
+    for (int column = blockIdx.y * STRIP; column < ld; column += gridDim.y * STRIP) {
+        const int at = column + lane % LANES * COLUMNS;
         float sums[ROWS][COLUMNS];
 #pragma unroll
         for (int i = 0; i < ROWS; ++i)
 #pragma unroll
             for (int c = 0; c < COLUMNS; ++c) sums[i][c] = 0;
-        for (int t = 0; t < tiles; ++t) {
+        for (int t = 0; t < tiles; ++t, turn ^= 1) {
+            __pipeline_wait_prior(0);
             __syncthreads();
-            if (lane < ROWS) read_segment(segments + lane, rows, n_rows, firsts, counts, row_number(lane), tiles, t);
-            stage(delta, ld, others + t * tile_rows, tile_rows, column, shared);
-            __syncthreads();
+            // The tile after this one, maybe of the next strip.
+            const int next_tile = t + 1 < tiles ? t + 1 : 0;
+            const int next_column = next_tile > 0 ? column : column + gridDim.y * STRIP;
+            const bool more = next_column < ld, early = more && buffers == 2;
+            uint4* const next = shared + (buffers == 2 && turn == 0 ? size : 0);
+            const uint4* tile = shared + (buffers == 2 && turn == 1 ? size : 0) + lane % LANES;
+            if (more && lane < ROWS)
+                copy_segment(&of_block.segments[1 - turn][warp][lane], firsts, counts, row_number(lane), n_rows, tiles,
+                             next_tile);
 #pragma unroll
             for (int i = 0; i < ROWS; ++i) {
-                const int source = segments[i].slot;
+                if (early && i % (ROWS / SHARES) == 0)
+                    copy_rows(delta, ld, others + next_tile * tile_rows, tile_rows, next_column, next,
+                              i / (ROWS / SHARES), SHARES);
+                const int source = of_block.slots[warp][i];
+                const Segment& segment = of_block.segments[turn][warp][i];
                 float own[COLUMNS];
                 if (SAMPLED) {
                     uint4 bits = make_uint4(0, 0, 0, 0);
                     if (source >= 0 && at < ld) bits = __ldg(reinterpret_cast<const uint4*>(y + source * ld + at));
                     widen(bits, own);
                 }
-                Stream<AHEAD<SUMS>> entries;
-                entries.begin(locals, weights, segments[i].group, quarter);
-                for (int left = segments[i].count; left > 0; left -= GROUP) {
-                    // Of the sums of the group's dots this lane keeps one, if any.
-                    const int place = entries.group * GROUP + quarter * 4 + lane / 2 % 4;
-                    float* const kept = dots + (blockIdx.y * places + place);
+                // Of the sums of a group's dots this lane keeps one, if any.
+                float* const kept = dots + (blockIdx.y * places + quarter * 4 + lane / 2 % 4);
+                const bool first = column == blockIdx.y * STRIP;
+                run_groups(segment, locals, weights, quarter, [&](const Entries& now, int group, int left) {
                     float before = 0;
-                    if (SAMPLED && slab != blockIdx.y) before = *kept;
-                    const Entries now = entries.take(locals, weights, quarter);
+                    if (SAMPLED && !first) before = kept[group * GROUP];
                     float dot[4] = {0, 0, 0, 0};
-                    // The last group runs as many steps as it needs.
                     add_both<PRODUCT, SAMPLED>(sums[i], dot[0], own, now.weight.x, lower(tile, now.locals.x));
-                    if (left > 4)
-                        add_both<PRODUCT, SAMPLED>(sums[i], dot[1], own, now.weight.y, upper(tile, now.locals.x));
-                    if (left > 8)
+                    add_both<PRODUCT, SAMPLED>(sums[i], dot[1], own, now.weight.y, upper(tile, now.locals.x));
+                    if (left > 8) {  // the last group may have no more
                         add_both<PRODUCT, SAMPLED>(sums[i], dot[2], own, now.weight.z, lower(tile, now.locals.y));
-                    if (left > 12)
                         add_both<PRODUCT, SAMPLED>(sums[i], dot[3], own, now.weight.w, upper(tile, now.locals.y));
+                    }
                     if (SAMPLED) {
                         const float sum = sum_dots(dot, lane);
-                        if (lane % 2 == 0) *kept = before + sum;
+                        if (lane % 2 == 0) kept[group * GROUP] = before + sum;
                     }
-                }
+                });
             }
+            if (more && !early) {
+                __syncthreads();
+                copy_rows(delta, ld, others + next_tile * tile_rows, tile_rows, next_column, shared, 0, 1);
+            }
+            __pipeline_commit();
         }
 #pragma unroll
         for (int i = 0; PRODUCT && i < ROWS; i += 4) {
             float sum[COLUMNS];
             gather_quarters<ROWS, COLUMNS>(sums, i, quarter, sum);
-            const int source = i + quarter < ROWS ? segments[i + quarter].slot : -1;
-            if (source >= 0 && at < ld) store(z + source * z_ld + at, sum);
+            const int source = i + quarter < ROWS ? of_block.slots[warp][i + quarter] : -1;
+            if (source >= 0) store(z + source * z_ld + at, sum, z_ld - at);
         }
     }
 }

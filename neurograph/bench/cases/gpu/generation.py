@@ -19,10 +19,12 @@ from .networks import layered, on_device
 __all__ = ["Generation", "network"]
 
 SIDE = 16  # of the backend's tiles
+KEPT = 8  # networks that are made once for all batches of a sweep, with what is made of them
 Step = Callable[[], object]
+Way = Callable[[], tuple[Step, Callable[[], Any]]]  # makes a step, and reads what its first call computed
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=KEPT)
 def network(width: int, density: float, block: int, backend: str) -> ng.Network:
     """As many inputs as outputs, connected at random one by one, or in whole blocks.
 
@@ -44,11 +46,38 @@ def network(width: int, density: float, block: int, backend: str) -> ng.Network:
     return net
 
 
-def staged_rows(x: Any, half: bool) -> Any:
-    """Rows as the staged kernels read them, in bfloat16 where ``half``."""
-    from ....backends.gpu import staged
+@lru_cache(maxsize=KEPT)
+def weights(*key: Any) -> Any:
+    """The weights of a network as a SciPy CSR array (targets, sources)."""
+    return matrices(network(*key))[0][0]
 
-    return staged.rounded(x) if half else x
+
+@lru_cache(maxsize=KEPT)
+def staged_weights(*key: Any) -> Any:
+    """The same for the staged kernels, by target and by source."""
+    from ....backends.gpu.staged_matrix import StagedMatrix
+
+    matrix = weights(*key)
+    return StagedMatrix(matrix.indptr, matrix.indices, matrix.data, matrix.shape)
+
+
+@lru_cache(maxsize=KEPT)
+def tiled_weights(*key: Any) -> Any:
+    """The tiles that have a connection, and the neurons of each of their sides: those of the sources come first."""
+    import cupy
+
+    from ....backends.gpu.mirror import mirror_of
+    from ....backends.gpu.tiles import Tiles
+
+    net, matrix = network(*key), weights(*key).tocoo()
+    sources, targets = net.plan.inputs.astype(np.int32), net.plan.outputs.astype(np.int32)
+    side = -(-len(sources) // SIDE)
+    members = np.full((2 * side, SIDE), -1, np.int32)
+    members[:side].ravel()[: len(sources)], members[side:].ravel()[: len(targets)] = sources, targets
+    pairs = np.unique((matrix.col // SIDE).astype(np.int64) * 2 * side + side + matrix.row // SIDE)
+    made = Tiles(net.graph.neurons.size, members, *np.divmod(pairs, 2 * side))
+    made.enter(cupy.asarray(targets), mirror_of(net.graph).incoming)
+    return made
 
 
 class Generation:
@@ -68,7 +97,8 @@ class Generation:
     def __init__(self, width: int, density: float, batch: int, settings: Settings, block: int = 1):
         from ....backends.gpu.mirror import mirror_of
 
-        self.batch, self.net = batch, network(width, density, block, settings.backend)
+        self.key = width, density, block, settings.backend
+        self.batch, self.net = batch, network(*self.key)
         self.plan, self.graph = self.net.plan, self.net.graph
         self.mirror = mirror_of(self.graph)
         self.sources, self.targets = self.plan.inputs.astype(np.int32), self.plan.outputs.astype(np.int32)
@@ -83,7 +113,7 @@ class Generation:
 
     def matrix(self) -> Any:
         """The weights as a SciPy CSR array (targets, sources)."""
-        return matrices(self.net)[0][0]
+        return weights(*self.key)
 
     def activations(self, values: list[np.ndarray] | None = None, at: np.ndarray | None = None) -> list[Any]:
         """For each set an array on the device, a row a neuron, with values in the rows of the inputs."""
@@ -115,7 +145,7 @@ class Generation:
         # A plan of its own: what another way decides stays with the other.
         plan = lower(self.graph, self.net.schedule)
         if rows_only:
-            plan.layouts["gpu storage"] = storage.Storage(plan, ROWS)
+            plan.layouts[storage.NAME] = storage.Storage(plan, ROWS)
             staging_of(plan, self.mirror).allowed = False
         runs = []
         for x in self.inputs:
@@ -129,18 +159,18 @@ class Generation:
         """Sources in shared memory, as float32 or as bfloat16 rows; the weights stand in the order of the layout."""
         import cupy
 
+        from ....backends.gpu import staged
+
         matrix, sets = self.staged_matrix(), []
         for acts in self.activations():
-            x = staged_rows(acts[self.sources[0] : self.sources[-1] + 1], half)
+            x = acts[self.sources[0] : self.sources[-1] + 1]
+            x = staged.rounded(x) if half else x
             sets.append((x, cupy.zeros((len(self.targets), x.shape[1]), np.float32)))
         return events.rotated(matrix.product, sets), lambda: sets[0][1].get()[:, : self.batch]
 
     def staged_matrix(self) -> Any:
         """The weights for the staged kernels, by target and by source."""
-        from ....backends.gpu.staged_matrix import StagedMatrix
-
-        matrix = self.matrix()
-        return StagedMatrix(matrix.indptr, matrix.indices, matrix.data, matrix.shape)
+        return staged_weights(*self.key)
 
     # -- tensor cores --------------------------------------------------------------------------------------------------
 
@@ -150,16 +180,9 @@ class Generation:
 
         from ....backends.gpu import tiles
 
-        side = len(self.sources) // SIDE
-        members = np.concatenate([self.sources, self.targets])[: 2 * side * SIDE].reshape(-1, SIDE)
-        every = self.net.connections
-        seat = np.full(self.graph.neurons.size, -1)
-        seat[members.ravel()] = np.arange(members.size) // SIDE
-        source, target = self._ends(every)
-        pairs = np.unique(seat[source].astype(np.int64) * len(members) + seat[target])
-        made = tiles.Tiles(self.graph.neurons.size, members, *np.divmod(pairs, len(members)))
-        made.enter(cupy.asarray(self.targets), self.mirror.incoming)
-        begun = cupy.zeros(len(members), np.int8)
+        made = tiled_weights(*self.key)
+        side = made.groups // 2
+        begun = cupy.zeros(made.groups, np.int8)
         sets = []
         for acts in self.activations():
             products = tiles.Products(made, np.dtype(np.float32), acts.shape[1], precision)
@@ -193,38 +216,35 @@ class Generation:
 
     # -- all of them ---------------------------------------------------------------------------------------------------
 
-    def fastest(
-        self, ways: dict[str, Callable[[], tuple[Step, Callable[[], Any]]]], tolerance: float
-    ) -> tuple[str, Step]:
-        """The fastest of some ways, each of which computes the product; and its name."""
+    def steps(self, ways: dict[str, Way], tolerance: float) -> dict[str, Step]:
+        """Ways as steps, each of which has computed the product."""
         few = min(self.batch, 64)
         expected = self.matrix() @ self.inputs[0][:, :few]
-        steps = {}
+        made = {}
         for name, make in ways.items():
-            steps[name], result = make()
-            steps[name]()  # the first call takes the first set
+            made[name], result = make()
+            made[name]()  # the first call takes the first set
             require_close(name, result()[:, :few], expected, tolerance)
+        return made
+
+    def fastest(self, ways: dict[str, Way], tolerance: float) -> tuple[str, Step]:
+        """The fastest of some ways, and its name."""
+        steps = self.steps(ways, tolerance)
         best = events.fastest(steps)
         return best, steps[best]
 
-    def single(self) -> dict[str, Callable[[], tuple[Step, Callable[[], Any]]]]:
+    def single(self) -> dict[str, Way]:
         """The ways in float32."""
         return {"row kernel": self.by_rows, "staged kernel": self.staged, "a network's choice": self.by_network}
 
-    def rounded(self) -> dict[str, Callable[[], tuple[Step, Callable[[], Any]]]]:
-        """The ways that may round to tf32."""
-        return {**self.single(), "tensor tiles": lambda: self.tiled("tf32"), "dense block": lambda: self.dense("tf32")}
+    def rounded(self) -> dict[str, Way]:
+        """The ways in tf32."""
+        return {"tensor tiles": lambda: self.tiled("tf32"), "dense block": lambda: self.dense("tf32")}
 
-    def half(self) -> dict[str, Callable[[], tuple[Step, Callable[[], Any]]]]:
+    def half(self) -> dict[str, Way]:
         """The ways in bfloat16."""
         return {
             "staged kernel, bf16 rows": lambda: self.staged(half=True),
             "tensor tiles": lambda: self.tiled("bf16"),
             "dense block": lambda: self.dense("bf16"),
         }
-
-    def _ends(self, every: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Neuron slots at both ends of all connections."""
-        slot_of = np.full(int(max(self.net.inputs.ids.max(), self.net.outputs.ids.max())) + 1, -1)
-        slot_of[self.net.inputs.ids], slot_of[self.net.outputs.ids] = self.sources, self.targets
-        return slot_of[every.source], slot_of[every.target]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ __all__ = ["crossover", "fused_backward", "sparse_product", "tensor_blocks", "te
 
 WIDTH, DENSITY = 4096, 0.1
 FP32, TF32, BF16 = 1e-4, 5e-3, 3e-2  # what products may differ by, of their largest
-MOST = 1 << 25  # connections of a network that the sweep makes: more take the host too long
+MOST = 1 << 24  # connections of a network that the sweep makes: more take the host too long
 DENSITIES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 Peer = Callable[[Generation], tuple[str, Callable[[], object]]]
 
@@ -116,16 +117,19 @@ def crossover(
 
     def row(width: int, batch: int) -> Row:
         def measure(settings: Settings) -> dict[str, Any]:
-            points: dict[str, list[list[float]]] = {OURS: [], f"{OURS} tf32": [], f"{OURS} bf16": []}
+            points: dict[str, list[list[float]]] = {}
             kept = [density for density in densities if density * width**2 <= MOST]
             for density in kept:
-                made = Generation(width, density, batch, settings)
+                made, least = Generation(width, density, batch, settings), float("inf")
+                # Who may round to bf16 may also round less, or not at all.
                 for tool, ways, tolerance in (
                     (OURS, made.single(), FP32),
                     (f"{OURS} tf32", made.rounded(), TF32),
                     (f"{OURS} bf16", made.half(), BF16),
                 ):
-                    points[tool].append([density, events.alone(made.fastest(ways, tolerance)[1], quick=True)])
+                    _, step = made.fastest(ways, tolerance)
+                    least = min(least, events.alone(step, quick=True))
+                    points.setdefault(tool, []).append([density, least])
             rng = np.random.default_rng(0)
             weight = rng.standard_normal((width, width), dtype=np.float32)
             for precision in torch_cuda.PRECISIONS:
@@ -184,11 +188,15 @@ def _cusparse(made: Generation) -> tuple[str, Callable[[], object]]:
     ways = cusparse.ways(made.matrix(), made.inputs)
     few = min(made.batch, 64)
     expected = made.matrix() @ made.inputs[0][:, :few]
+    right = {}
     for name, step in ways.items():
         result: Any = step()
-        require_close(name, result[:, :few].get(), expected, FP32)
-    best = events.fastest(ways)
-    return best, ways[best]
+        # An algorithm that wants more than the call itself, such as an analysis that CuPy does not offer, is left out.
+        with contextlib.suppress(AssertionError):
+            require_close(name, result[:, :few].get(), expected, FP32)
+            right[name] = step
+    best = events.fastest(right)
+    return best, right[best]
 
 
 def _torch(precision: str) -> Peer:

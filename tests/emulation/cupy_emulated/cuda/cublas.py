@@ -36,6 +36,8 @@ def gemmEx(
     B: int, Btype: int, ldb: int, beta: int, C: int, Ctype: int, ldc: int, computeType: int, algo: int,
 ) -> None:  # fmt: skip
     """C = alpha op(A) op(B) + beta C, matrices by columns; alpha and beta are addresses on the host, read now."""
+    if state.capture() is not None:
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
     for number in (handle, transa, transb, m, n, k, lda, ldb, ldc, computeType, algo):
         if not isinstance(number, int):
             raise TypeError(f"an integer is required, not {type(number)}")
@@ -52,16 +54,9 @@ def gemmEx(
     b = _matrix(B, rows[1], k if transb else n, ldb, Btype)
     c = _matrix(C, m, n, ldc, Ctype)
 
-    def act() -> None:
-        left, right = (_values(x, computeType) for x in (a.T if transa else a, b.T if transb else b))
-        before = other * c if other else 0  # where beta is 0, C is not read
-        c[...] = (one * (left @ right) + before).astype(c.dtype)
-
-    graph = state.capture()
-    if graph is None:
-        act()
-    else:
-        graph.record(act, [])
+    left, right = (_values(x, computeType) for x in (a.T if transa else a, b.T if transb else b))
+    before = other * c if other else 0  # where beta is 0, C is not read
+    c[...] = (one * (left @ right) + before).astype(c.dtype)
 
 
 def _matrix(address: int, rows: int, columns: int, ld: int, code: int) -> np.ndarray:
