@@ -56,6 +56,21 @@ def test_measured_once_and_kept(gpu, emulated, monkeypatch, tmp_path):
     assert len(calls) == 5
 
 
+def test_what_cannot_be_measured_runs_by_rows(gpu, monkeypatch, tmp_path):
+    """And says so, once; nothing is kept."""
+    monkeypatch.setenv("NEUROGRAPH_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(costs, "given", None)
+    monkeypatch.setattr(costs, "_known", {})
+
+    def measure(dtype, precision):
+        raise RuntimeError("no such product")
+
+    monkeypatch.setattr("neurograph.backends.gpu.measure.measure", measure)
+    with pytest.warns(RuntimeWarning, match="could not be measured .no such product."):
+        assert costs.of_device(FLOAT, "bf16") == costs.ROWS
+    assert costs.of_device(FLOAT, "bf16") == costs.ROWS and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_measure(gpu, monkeypatch, precision):
     """Every way is run; a small case tells nothing of the costs but that they are numbers."""

@@ -53,6 +53,17 @@ def test_block(cupy, rng, precision, dtype, stands, add):
     assert (block.base == 7) == neighbours and (block.base == COPIED) != neighbours
     assert not neighbours or block.by_source == (stands == "by source")
 
+    elsewhere_edited = np.array([elsewhere[0]]), np.array([targets[0]])
+    block.check(*elsewhere_edited, source, target)
+    assert (block.base == 7) == neighbours
+    if neighbours:  # a connection that moved to another slot
+        moved, other = Block(block.sources, block.targets, 0, 1, block.base, block.by_source), target.copy()
+        other[slot[5]] = 0
+        moved.check(s[4:5], t[4:5], source, other)
+        assert moved.base == 7
+        moved.check(s[4:6], t[4:6], source, other)
+        assert moved.base == COPIED
+
     cluster, position = np.full(N, -1, np.int32), np.zeros(N, np.int32)
     cluster[sources], position[sources] = 0, np.arange(S)
     ld = 12

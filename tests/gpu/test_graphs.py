@@ -8,7 +8,7 @@ from neurograph.backends import get_backend
 from neurograph.backends.gpu import costs, graphs, sliced, staged, staging, step
 from neurograph.functions import losses
 
-from .test_storage import BOTH
+from .test_storage import BOTH, TILES
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def plainly(monkeypatch):
 
     def run(act):
         with monkeypatch.context() as patched:
-            patched.setattr(graphs.Replay, "run", lambda self, key, buffers, launch, beside=None: launch())
+            patched.setattr(graphs.Replay, "run", lambda self, key, buffers, launch: launch())
             return act()
 
     return run
@@ -28,9 +28,9 @@ def choose(way, monkeypatch):
     monkeypatch.setattr(sliced, "pays", lambda *_: way == "slices")
     if way == "staged":
         monkeypatch.setattr(staging, "pays", lambda rows, entries, *others: entries > 0)
-        monkeypatch.setattr(staged, "most_tile_rows", lambda: 12)
-    if way == "stored":
-        monkeypatch.setattr(costs, "given", BOTH)
+        monkeypatch.setattr(staged, "room", lambda: 26)
+    if way in ("tiles", "dense"):
+        monkeypatch.setattr(costs, "given", TILES if way == "tiles" else BOTH)
 
 
 @pytest.fixture(params=["rows", "slices"])
@@ -100,9 +100,9 @@ def test_edits_within_the_rows_room(gpu, plainly, way):
     assert (replay(net).recorded, replay(net).confirmed, replay(net).replayed) == (2, 9, 6)
 
 
-@pytest.mark.parametrize("way", ["rows", "slices", "staged", "stored"])
+@pytest.mark.parametrize("way", ["rows", "slices", "staged", "tiles"])
 def test_anything_in_between(gpu, plainly, monkeypatch, way):
-    """Rows are laid out anew in larger arrays, the host sets weights, batches are shorter."""
+    """Rows are laid out anew in larger arrays, the host sets weights, batches are shorter, the precision changes."""
     choose(way, monkeypatch)
 
     def edit(net, number):
@@ -116,6 +116,8 @@ def test_anything_in_between(gpu, plainly, monkeypatch, way):
         if number == 14:
             net.connections.weight = 0.5 * net.connections.weight
             net.neurons[8:12].bias = 0.3
+        if number == 16:
+            net.precision = "bf16"
 
     def size(number):
         return 33 if number in (5, 13) else 40
@@ -125,7 +127,16 @@ def test_anything_in_between(gpu, plainly, monkeypatch, way):
     assert replay(net).replayed > 0 and (way in ("rows", "slices") or f"{WORDS[way]}" in str(net.plan))
 
 
-WORDS = {"staged": "staged in shared memory", "stored": "dense block"}
+WORDS = {"staged": "staged in shared memory", "tiles": "tiles of 16 x 16"}
+
+
+def test_dense_blocks(gpu, plainly, monkeypatch):
+    """CuPy records nothing of cuBLAS."""
+    choose("dense", monkeypatch)
+    net = network(gpu)
+    assert_same(train(net, 5, batch=lambda _: 40), plainly(lambda: train(network(gpu), 5, batch=lambda _: 40)))
+    assert "dense block of" in str(net.plan) and "NotImplementedError" in str(net.plan)
+    assert replay(net).recorded == 0
 
 
 @pytest.mark.parametrize("optimizer", [ng.optim.SGD, ng.optim.Adam, ng.optim.RMSprop])

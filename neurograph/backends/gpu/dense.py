@@ -114,6 +114,18 @@ class Block:
                 self.base, self.by_source = cells.start, by_source
                 return
 
+    def check(self, sources: np.ndarray, targets: np.ndarray, source: np.ndarray, target: np.ndarray) -> None:
+        """Look whether pairs that were edited stand where the matrix in the column has them; if not it is no matrix."""
+        if self.base == COPIED:
+            return
+        i, j = (np.searchsorted(own, ends) for own, ends in ((self.sources, sources), (self.targets, targets)))
+        T, S = self.shape
+        inside = (self.sources.take(i, mode="clip") == sources) & (self.targets.take(j, mode="clip") == targets)
+        i, j = i[inside], j[inside]
+        cells = self.base + (i * T + j if self.by_source else j * S + i)
+        if (source[cells] != sources[inside]).any() or (target[cells] != targets[inside]).any():
+            self.base = COPIED
+
 
 def footprint(blocks: list[Block], dtype: np.dtype, ld: int, precision: str, keep: bool) -> int:
     """Bytes that passes over blocks take: matrices that are gathered, and rows that do not stand side by side."""
@@ -164,7 +176,6 @@ class Dense:
         self._matrices: dict[Block, Any] = {}
         self._filled: set[Block] = set()
         self._scratch: dict[tuple[str, Any], Any] = {}
-        self.grown = 0  # how often scratch took the place of smaller scratch, which recorded launches may go on using
 
     def forward(self, block: Block, weight: Any, acts: Any, add: bool) -> None:
         """Write the sums that the targets get to their rows, or add them; ``acts`` has a row a neuron slot."""
@@ -205,10 +216,9 @@ class Dense:
         return sum(a.nbytes for a in (*self._matrices.values(), *self._scratch.values()))
 
     def _room(self, name: str, shape: tuple[int, int], dtype: Any) -> Any:
-        """A matrix for use within one call. It stays where it is as long as it is large enough."""
+        """A matrix for use within one call. It stays where it is: what was captured in a graph goes on using it."""
         count, key = shape[0] * shape[1], (name, dtype)
         if key not in self._scratch or self._scratch[key].size < count:
-            self.grown += key in self._scratch
             self._scratch[key] = cupy.empty(count, dtype)
         return self._scratch[key][:count].reshape(shape)
 

@@ -70,13 +70,7 @@ class Replay:
         self._plan = plan
         self._known: OrderedDict[Hashable, Recording] = OrderedDict()
 
-    def run(
-        self,
-        key: Hashable,
-        buffers: Buffers,
-        launch: Callable[[], object],
-        beside: Callable[[], Hashable] | None = None,
-    ) -> None:
+    def run(self, key: Hashable, buffers: Buffers, launch: Callable[[], object]) -> None:
         """Do what ``launch`` does.
 
         The first time its launches are made one by one, for kernels may have to be compiled and memory to be found,
@@ -91,10 +85,9 @@ class Replay:
             Its arrays, those of the graph's mirror aside.
         launch : callable
             Starts kernels on the current stream. It must neither wait for the device nor copy between it and the host,
-            unless the graph was edited. What it does by other means than kernels of ours (`module`) may only touch the
-            buffers and the mirror, or arrays of a layout of the plan that says by its ``stamp`` when they are others.
-        beside : callable, optional
-            Says the same of arrays that are held elsewhere.
+            unless the graph was edited; and what it does by other means than kernels of ours (`module`) may only touch
+            the buffers and the columns of the mirror. Layouts of the plan may have a ``stamp``: the launches are looked
+            at again when it changes. (CuPy records nothing of cuBLAS: with dense blocks they are made one by one.)
         """
         key = (key, id(buffers))
         known = self._known.get(key)
@@ -107,9 +100,9 @@ class Replay:
             launch()
             return
         if known.seen is None:
-            self._look(known, buffers, launch, beside)
+            self._look(known, buffers, launch)
             return
-        same = self._state(known.seen, buffers, beside) == known.state
+        same = self._state(known.seen, buffers) == known.state
         if same and known.graph is None:
             same = self._record(known, launch)
         if same:
@@ -117,7 +110,7 @@ class Replay:
             self.replayed += 1
             return
         before = known.seen.launches, known.state[0]
-        self._look(known, buffers, launch, beside)
+        self._look(known, buffers, launch)
         if known.graph is not None:
             if (known.seen.launches, known.state[0]) == before:
                 self.confirmed += 1
@@ -128,12 +121,12 @@ class Replay:
         """Free all recordings."""
         self._known.clear()
 
-    def _look(self, known: Recording, buffers: Buffers, launch: Callable[[], object], beside: Any) -> None:
+    def _look(self, known: Recording, buffers: Buffers, launch: Callable[[], object]) -> None:
         """Launch one by one, and note what."""
         known.seen = watched(launch)
-        known.state = self._state(known.seen, buffers, beside)
+        known.state = self._state(known.seen, buffers)
 
-    def _state(self, seen: Watch, buffers: Buffers, beside: Any) -> tuple[Hashable, Hashable]:
+    def _state(self, seen: Watch, buffers: Buffers) -> tuple[Hashable, Hashable]:
         """Bring the columns up to date that the launches read.
 
         Returns
@@ -150,8 +143,8 @@ class Replay:
             addresses.append(array.data.ptr)
             changes.append(holder.changes(name))
         layouts = tuple(getattr(layout, "stamp", None) for layout in self._plan.layouts.values())
-        baked = buffers.replaced, tuple(addresses), layouts, beside() if beside else None
-        return baked, (self._plan.graph.edits, tuple(changes))
+        graph = self._plan.graph
+        return (buffers.replaced, tuple(addresses), layouts), (graph.edits, graph.precision, tuple(changes))
 
     def _record(self, known: Recording, launch: Callable[[], object]) -> bool:
         assert known.seen is not None

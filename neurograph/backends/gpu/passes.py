@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -115,11 +115,7 @@ class Pass:
 
     def replay(self, name: str, flags: tuple[bool, ...], launch: Callable[[], None]) -> None:
         """Launch what runs on the arrays of this pass, as one CUDA graph where it has been launched before."""
-
-        def beside() -> Hashable:
-            return None if self.stored is None else self.stored.stamp
-
-        replays_of(self._plan)[name].run((self.batch, self.steps, flags), self._buffers, launch, beside)
+        replays_of(self._plan)[name].run((self.batch, self.steps, flags), self._buffers, launch)
 
     @property
     def nbytes(self) -> int:

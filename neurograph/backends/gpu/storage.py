@@ -273,11 +273,11 @@ class Storage:
         """Look again at the pairs of neurons whose connections came or went."""
         graph = self.plan.graph
         if self.tiles is not None:
-            source, target = (cupy.asarray(end.astype(np.int32)) for end in (sources, targets))
-            self.tiles.patch(source, target, mirror.incoming)
+            first, second = (cupy.asarray(end.astype(np.int32)) for end in (sources, targets))
+            self.tiles.patch(first, second, mirror.incoming)
+        source, target = (graph.connections.read(end) for end in ("source", "target"))
         for block in self.blocks:
-            if np.isin(sources, block.sources).any() and np.isin(targets, block.targets).any():
-                block.find_base(graph.incoming.rows, *(graph.connections.read(end) for end in ("source", "target")))
+            block.check(sources, targets, source, target)
         rebuilt = (graph.incoming.rebuilds, graph.outgoing.rebuilds) != self._rebuilds
         grown = len(self.rest_in.other) != len(mirror.incoming.other)
         grown |= len(self.rest_out.other) != len(mirror.outgoing.other)

@@ -88,6 +88,15 @@ __global__ void gather_tiles(int count, const int* place, const unsigned long lo
     }
 }
 
+__device__ inline void load16(const float* at, float* out) {
+    float4 four = *reinterpret_cast<const float4*>(at);
+    out[0] = four.x, out[1] = four.y, out[2] = four.z, out[3] = four.w;
+}
+__device__ inline void load16(const double* at, double* out) {
+    double2 two = *reinterpret_cast<const double2*>(at);
+    out[0] = two.x, out[1] = two.y;
+}
+
 // out[row of own member, sample] = (or +=, where a group has `begun`) the sum over tiles of weight * in[row of far
 // member, sample]. A warp has the 16 members of one group and 32 x V samples, as many as fit 16 bytes a lane, or 32.
 // The weights of a tile go far member after far member.
@@ -112,21 +121,18 @@ __global__ void multiply_plain(int lo, int hi, const long long* begin, const int
         for (int k = 0; k < SIDE; k++) {
             int row = from[k];
             if (row < 0) break;  // members come first
-            T x[V];
+            T x[V], of_k[SIDE];
             const T* at = in + row * (long long)ld + column;
-            if constexpr (V == 4) {
-                float4 four = *reinterpret_cast<const float4*>(at);
-                x[0] = four.x, x[1] = four.y, x[2] = four.z, x[3] = four.w;
-            } else if constexpr (V == 2) {
-                double2 two = *reinterpret_cast<const double2*>(at);
-                x[0] = two.x, x[1] = two.y;
-            } else {
+            if constexpr (WIDE)
+                load16(at, x);
+            else
                 x[0] = *at;
-            }
+#pragma unroll
+            for (int m = 0; m < SIDE; m += 16 / sizeof(T)) load16(w + k * SIDE + m, of_k + m);
 #pragma unroll
             for (int m = 0; m < SIDE; m++)
 #pragma unroll
-                for (int v = 0; v < V; v++) sum[m][v] += w[k * SIDE + m] * x[v];
+                for (int v = 0; v < V; v++) sum[m][v] += of_k[m] * x[v];
         }
     }
     bool add = begun[group];
@@ -172,7 +178,10 @@ __global__ void gradient_plain(int count, const int* tile_target, const int* til
         for (int n = half; n < 32; n += 2) {
             T a[4], b[4];
 #pragma unroll
-            for (int i = 0; i < 4; i++) a[i] = d[n * WIDTH + row + i], b[i] = x[n * WIDTH + column + i];
+            for (int i = 0; i < 4; i += 16 / sizeof(T)) {
+                load16(d + n * WIDTH + row + i, a + i);
+                load16(x + n * WIDTH + column + i, b + i);
+            }
 #pragma unroll
             for (int i = 0; i < 4; i++)
 #pragma unroll

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,6 +36,8 @@ def gemmEx(
     B: int, Btype: int, ldb: int, beta: int, C: int, Ctype: int, ldc: int, computeType: int, algo: int,
 ) -> None:  # fmt: skip
     """C = alpha op(A) op(B) + beta C, matrices by columns; alpha and beta are addresses on the host, read now."""
+    if state.capture() is not None:
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
     for number in (handle, transa, transb, m, n, k, lda, ldb, ldc, computeType, algo):
         if not isinstance(number, int):
             raise TypeError(f"an integer is required, not {type(number)}")
@@ -49,24 +50,16 @@ def gemmEx(
         raise CUBLASError(7)
     scalar = ctypes.c_double if computeType == 70 else ctypes.c_float
     one, other = (scalar.from_address(place).value for place in (alpha, beta))
-    used: list[Any] = []
-    a = _matrix(A, rows[0], m if transa else k, lda, Atype, used)
-    b = _matrix(B, rows[1], k if transb else n, ldb, Btype, used)
-    c = _matrix(C, m, n, ldc, Ctype, used)
+    a = _matrix(A, rows[0], m if transa else k, lda, Atype)
+    b = _matrix(B, rows[1], k if transb else n, ldb, Btype)
+    c = _matrix(C, m, n, ldc, Ctype)
 
-    def act() -> None:
-        left, right = (_values(x, computeType) for x in (a.T if transa else a, b.T if transb else b))
-        before = other * c if other else 0  # where beta is 0, C is not read
-        c[...] = (one * (left @ right) + before).astype(c.dtype)
-
-    graph = state.capture()
-    if graph is None:
-        act()
-    else:
-        graph._record(act, used)
+    left, right = (_values(x, computeType) for x in (a.T if transa else a, b.T if transb else b))
+    before = other * c if other else 0  # where beta is 0, C is not read
+    c[...] = (one * (left @ right) + before).astype(c.dtype)
 
 
-def _matrix(address: int, rows: int, columns: int, ld: int, code: int, used: list[Any]) -> np.ndarray:
+def _matrix(address: int, rows: int, columns: int, ld: int, code: int) -> np.ndarray:
     dtype = TYPES[code]
     if not rows or not columns:
         return np.zeros((rows, columns), dtype)
@@ -74,7 +67,6 @@ def _matrix(address: int, rows: int, columns: int, ld: int, code: int, used: lis
     for memory in live():
         begin = memory.bytes.ctypes.data
         if begin <= address and address + nbytes <= begin + memory.nbytes:
-            used.append(SimpleNamespace(_memory=memory))
             piece = memory.bytes[address - begin : address - begin + nbytes].view(dtype)
             return np.lib.stride_tricks.as_strided(piece, (rows, columns), (dtype.itemsize, ld * dtype.itemsize))
     raise RuntimeError(f"gemmEx: a matrix of {nbytes} bytes is not within one allocation of the device")
