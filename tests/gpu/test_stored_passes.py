@@ -77,9 +77,9 @@ def test_passes(gpu, rng, monkeypatch, given, dtype, batch):
     assert held.run.stored.storage is storage and storage.surveys == surveys
 
 
-@pytest.mark.parametrize("given, precision", [(DENSE, "float32"), (BOTH, "float32"), (DENSE, "bf16")])
+@pytest.mark.parametrize("given, precision", [(TILES, "float32"), (TILES, "bf16"), (BOTH, "float32"), (DENSE, "bf16")])
 def test_replays_and_edits(gpu, rng, monkeypatch, given, precision):
-    """Passes that repeat are replayed, with weights that change in between, and follow edits."""
+    """Passes that repeat, replayed where there is no dense block: weights change in between, and edits are followed."""
     monkeypatch.setattr(costs, "given", given)
     net, twin = (network(np.random.default_rng(7), "float32", functions=False) for _ in range(2))
     net.graph.precision = precision
@@ -104,8 +104,12 @@ def test_replays_and_edits(gpu, rng, monkeypatch, given, precision):
             far = np.linalg.norm(found - expected) / np.linalg.norm(expected)
             assert far < (1e-5 if precision == "float32" else 0.1), i  # rounded, some outputs of ReLUs are not 0
     replays = replays_of(net.plan)
-    assert stored == 12 and replays["forward"].reason is None
-    assert replays["forward"].replayed >= 3 and replays["backward"].replayed >= 3
+    assert stored == 12
+    if given is TILES:
+        assert replays["forward"].reason is None
+        assert replays["forward"].replayed >= 3 and replays["backward"].replayed >= 3
+    else:  # CuPy refuses to record what cuBLAS does
+        assert "cuBLAS" in replays["forward"].reason and replays["forward"].replayed == 0
 
 
 def test_an_edit_between_forward_and_backward(gpu, rng, monkeypatch):

@@ -10,6 +10,17 @@ __device__ inline void mark(int* place, unsigned long long* mask, int tile, int 
         atomicAnd(word, ~bit);
 }
 
+// How many connections join each two groups: counts[group of target * groups + group of source] grows; one warp a target.
+__global__ void count_pairs(const int* targets, int count, const long long* start, const int* length, const int* other,
+                            const int* group, int groups, int* counts) {
+    int warp = (blockIdx.x * blockDim.x + threadIdx.x) / 32, lane = threadIdx.x % 32;
+    if (warp >= count) return;
+    int target = targets[warp];
+    int* own = counts + group[target] * (long long)groups;
+    long long first = start[target];
+    for (int k = lane; k < length[target]; k += 32) atomicAdd(own + group[other[first + k]], 1);
+}
+
 // Enter the connections of some targets into their tiles, one warp a target.
 __global__ void place_tiles(const int* targets, int count, const long long* start, const int* length, const int* other,
                             const int* slot, const int* seat, const long long* begin, const int* far, const int* tile,
