@@ -101,7 +101,8 @@ __device__ inline void load16(const double* at, double* out) {
 // member, sample]. A warp has the 16 members of one group and 32 x V samples, as many as fit 16 bytes a lane, or 32.
 // The weights of a tile go far member after far member.
 template <typename T, bool WIDE>
-__global__ void multiply_plain(int lo, int hi, const long long* begin, const int* far, const int* tile,
+__global__ void __launch_bounds__(128)
+    multiply_plain(int lo, int hi, const long long* begin, const int* far, const int* tile,
                                const int* members, const signed char* begun, const T* weights, const T* in, T* out,
                                int ld) {
     constexpr int V = WIDE ? 16 / sizeof(T) : 1;
