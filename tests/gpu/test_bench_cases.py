@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from neurograph import cli
+from neurograph.backends import device as backends_device
 from neurograph.bench import device, events, harness
 from neurograph.bench.cases import CASES
 from neurograph.bench.cases.gpu import generation
@@ -76,6 +78,16 @@ def test_case(name, row, gpu, hurried):
     if row.against:
         assert outcome.figures["ours_ms"] > 0 and outcome.figures["ratio"] > 0
     assert outcome.met is not None or not row.target
+
+
+def test_the_emulation_is_no_gpu(emulated, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    backends_device._look.cache_clear()  # it may have looked before the emulation was there
+    assert "emulates" in device.problem()
+    assert cli.main(["bench", "--backend", "gpu", "--list"]) == 0
+    assert cli.main(["bench", "--backend", "gpu"]) == 2
+    assert "emulates" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    backends_device._look.cache_clear()
 
 
 def test_generations_have_the_connections_that_they_say(gpu):

@@ -20,6 +20,7 @@ INPUTS = -1  # the number of the inputs among the generations of sources
 # what a segment of a row in one tile takes beside its entries: places that are not full, and beginning it.
 SHARED_SPEED = 5.0
 SEGMENT = 8
+BEGINNING = 8_000_000  # what goes by until the first tile is there
 GATHERED_ENTRY, STAGED_ENTRY = 8, 6  # bytes of an entry itself: 128 columns at a time, or a strip at a time
 # A row that is so many times longer than the mean keeps a warp busy when the block's others are done; it runs in chunks
 # beside the others.
@@ -58,7 +59,7 @@ def costs(rows: int, entries: int, others: int, lead: int, dtype: np.dtype, proc
     together = max(brought, shared) if tiles > 1 else brought + shared
     # Blocks that do not fill the device leave bandwidth unused.
     busy = min(1.0, how.blocks * strips / processors)
-    return Costs(gathered, together / busy)
+    return Costs(gathered, BEGINNING + together / busy)
 
 
 def pays(rows: int, entries: int, longest: int, neurons: int, lead: int, dtype: np.dtype, count: Any) -> bool:

@@ -308,11 +308,6 @@ class Stored:
         self.dense = Dense(*where, dtype, ld, precision) if storage.blocks else None
 
     @property
-    def stamp(self) -> tuple[int, int]:
-        """What recorded launches of cuBLAS depend on, beside what `Storage` tells."""
-        return self.surveys, self.dense.grown if self.dense else 0
-
-    @property
     def nbytes(self) -> int:
         """Bytes on the device that belong to passes."""
         return sum(part.nbytes for part in (self.products, self.dense) if part is not None)

@@ -155,8 +155,11 @@ class Generation:
         step = events.rotated(lambda run: passes.launch_forward(plan, run, False), runs)
         return step, lambda: runs[0][0].outputs[:, 0].T
 
-    def staged(self, half: bool = False) -> tuple[Step, Callable[[], Any]]:
-        """Sources in shared memory, as float32 or as bfloat16 rows; the weights stand in the order of the layout."""
+    def staged(self, half: bool = False, sums: int | None = None) -> tuple[Step, Callable[[], Any]]:
+        """Sources in shared memory, as float32 or as bfloat16 rows; the weights stand in the order of the layout.
+
+        With 64 ``sums`` a thread, blocks have half the threads and as many rows.
+        """
         import cupy
 
         from ....backends.gpu import staged
@@ -166,7 +169,8 @@ class Generation:
             x = acts[self.sources[0] : self.sources[-1] + 1]
             x = staged.rounded(x) if half else x
             sets.append((x, cupy.zeros((len(self.targets), x.shape[1]), np.float32)))
-        return events.rotated(matrix.product, sets), lambda: sets[0][1].get()[:, : self.batch]
+        step = events.rotated(lambda x, out: matrix.product(x, out, sums), sets)
+        return step, lambda: sets[0][1].get()[:, : self.batch]
 
     def staged_matrix(self) -> Any:
         """The weights for the staged kernels, by target and by source."""
@@ -235,7 +239,12 @@ class Generation:
 
     def single(self) -> dict[str, Way]:
         """The ways in float32."""
-        return {"row kernel": self.by_rows, "staged kernel": self.staged, "a network's choice": self.by_network}
+        return {
+            "row kernel": self.by_rows,
+            "staged kernel": self.staged,
+            "staged kernel, 64 sums": lambda: self.staged(sums=64),
+            "a network's choice": self.by_network,
+        }
 
     def rounded(self) -> dict[str, Way]:
         """The ways in tf32."""
@@ -245,6 +254,7 @@ class Generation:
         """The ways in bfloat16."""
         return {
             "staged kernel, bf16 rows": lambda: self.staged(half=True),
+            "staged kernel, bf16 rows, 64 sums": lambda: self.staged(half=True, sums=64),
             "tensor tiles": lambda: self.tiled("bf16"),
             "dense block": lambda: self.dense("bf16"),
         }
