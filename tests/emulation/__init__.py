@@ -1,8 +1,9 @@
 """A GPU's programming model on the host, for tests: CUDA kernels compiled by g++ and a strict fake of `cupy`.
 
 ``install()`` puts the fake into ``sys.modules["cupy"]``; nothing of it is ever reported as a GPU. ``counters`` count
-launches and bytes that went up and down, ``order`` chooses in which order blocks and threads run, ``in_orders`` runs
-something in several of them and demands the same bits, ``memory_limit`` makes the device small.
+launches and bytes that went up and down, ``order`` chooses in which order blocks and threads run (and the variable
+NEUROGRAPH_EMULATION_ORDER does for a whole run of the tests), ``in_orders`` runs something in several of them and
+demands the same bits, ``memory_limit`` makes the device small.
 """
 
 from __future__ import annotations
@@ -44,12 +45,7 @@ def install() -> Any:
 def order(which: str | int) -> Iterator[None]:
     """Run blocks and threads "ascending", "descending" or shuffled with a seed (an integer from 1)."""
     before = state.launch_order
-    if isinstance(which, int):
-        if which < 1:
-            raise ValueError(f"seeds of shuffles are integers from 1, not {which}")
-        state.launch_order = which + 1
-    else:
-        state.launch_order = {"ascending": 0, "descending": 1}[which]
+    state.launch_order = state.number_of_order(which)
     try:
         yield
     finally:

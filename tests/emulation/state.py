@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +24,17 @@ class Counters:
         self.__init__()
 
 
+def number_of_order(which: str | int) -> int:
+    """What the launcher calls an order: 0 ascending, 1 descending, more for a shuffle with a seed from 1."""
+    if which in ("ascending", "descending"):
+        return ("ascending", "descending").index(which)
+    if (seed := int(which)) < 1:
+        raise ValueError(f"seeds of shuffles are integers from 1, not {seed}")
+    return seed + 1
+
+
 counters = Counters()
-launch_order = 0
+launch_order = number_of_order(os.environ.get("NEUROGRAPH_EMULATION_ORDER", "ascending"))
 memory_limit = 8 << 30
 streams: list[Any] = []
 pool: Any = None  # what `using_allocator` has chosen

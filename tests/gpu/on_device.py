@@ -115,9 +115,9 @@ PARTS = (
     Part("gpu-tests", 70, gpu_tests, "the tests of the GPU's parts"),
     Part("suite", 90, suite, "the whole numerical suite with backend gpu"),
     Part("edits", 60, edits, "ten thousand random edits between training steps, against the CPU"),
-    Part("memcheck", 30, sanitizer("memcheck"), "accesses outside of arrays"),
-    Part("racecheck", 30, sanitizer("racecheck"), "races in shared memory"),
-    Part("initcheck", 30, sanitizer("initcheck"), "reads of memory that nobody wrote"),
+    Part("memcheck", 45, sanitizer("memcheck"), "accesses outside of arrays"),
+    Part("racecheck", 45, sanitizer("racecheck"), "races in shared memory"),
+    Part("initcheck", 45, sanitizer("initcheck"), "reads of memory that nobody wrote"),
     Part("bench", 240, bench, "the benchmark"),
 )
 
@@ -278,7 +278,7 @@ def sanitized(tests: Sequence[str]) -> None:
     import pytest
 
     cupy.cuda.set_allocator(None)
-    sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--hypothesis-profile=ci", *tests]))
+    sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "--hypothesis-profile=ci", *tests]))
 
 
 if __name__ == "__main__":

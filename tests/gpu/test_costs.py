@@ -1,11 +1,14 @@
 """The choice between rows, tiles and dense blocks: what follows from costs, and where measured ones are kept."""
 
+import functools
 import json
 
 import numpy as np
 import pytest
 
-from neurograph.backends.gpu import costs
+import neurograph as ng
+from neurograph.backends.gpu import costs, passes, storage
+from neurograph.backends.gpu import measure as measure_module
 from neurograph.backends.gpu.costs import Costs
 
 FLOAT = np.dtype(np.float32)
@@ -69,6 +72,25 @@ def test_what_cannot_be_measured_runs_by_rows(gpu, monkeypatch, tmp_path):
     with pytest.warns(RuntimeWarning, match="could not be measured .no such product."):
         assert costs.of_device(FLOAT, "bf16") == costs.ROWS
     assert costs.of_device(FLOAT, "bf16") == costs.ROWS and not list(tmp_path.iterdir())
+
+
+def test_the_first_pass_measures(gpu, rng, monkeypatch, tmp_path):
+    """Within it other passes run, of networks made for that; small networks do without."""
+    monkeypatch.setenv("NEUROGRAPH_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(costs, "given", None)
+    monkeypatch.setattr(costs, "_known", {})
+    small = functools.partial(measure_module.measure, side=32, samples=(32, 64), repeats=1)
+    monkeypatch.setattr(measure_module, "measure", small)
+    net = ng.topologies.layered([20, 30, 5], backend=gpu)
+    X = rng.normal(size=(40, 20)).astype(np.float32)
+    net.predict(X)
+    assert not costs._known
+    monkeypatch.setattr(storage, "FEWEST", 100)
+    monkeypatch.setattr(passes.sliced, "pays", lambda *_: False)
+    net = ng.topologies.layered([20, 30, 5], backend=gpu)
+    by_reference = ng.topologies.layered([20, 30, 5], backend="reference")
+    np.testing.assert_allclose(net.predict(X), by_reference.predict(X), rtol=1e-4, atol=1e-5)
+    assert len(costs._known) == 1 and (tmp_path / costs.FILE).exists()
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])

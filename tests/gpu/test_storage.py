@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import neurograph as ng
+from neurograph.backends.gpu import storage as storage_module
 from neurograph.backends.gpu.costs import Costs
 from neurograph.backends.gpu.mirror import mirror_of
 from neurograph.backends.gpu.storage import Storage
@@ -136,6 +137,21 @@ def test_storage_and_edits(cupy, rng, costs, low, high):
     net.prune(net.connections)
     storage = Storage(net.plan, costs)
     assert not storage.refresh(mirror_of(net.graph))
+
+
+def test_counts(cupy, rng, monkeypatch):
+    """Connections between groups, counted on the device and on the host."""
+    net, _ = network(rng)
+    plan, mirror = net._lowered(), mirror_of(net.graph)
+    near = storage_module.Neighbours(plan)
+    c, live = net.graph.connections, net.graph.connections.live()
+    expected = np.zeros((near.count, near.count), int)
+    np.add.at(expected, (near.group[c["target"][live]], near.group[c["source"][live]]), 1)
+    for room in (storage_module.ROOM, 0):
+        monkeypatch.setattr(storage_module, "ROOM", room)
+        to, out_of, count = storage_module._count(mirror, plan, near)
+        assert (count == expected[to, out_of]).all() and count.sum() == expected.sum() and (count > 0).all()
+        assert (np.diff(to * near.count + out_of) > 0).all()
 
 
 def test_many_edits_are_counted_anew(cupy, rng):

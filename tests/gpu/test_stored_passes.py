@@ -77,9 +77,12 @@ def test_passes(gpu, rng, monkeypatch, given, dtype, batch):
     assert held.run.stored.storage is storage and storage.surveys == surveys
 
 
-@pytest.mark.parametrize("given, precision", [(DENSE, "float32"), (BOTH, "float32"), (DENSE, "bf16")])
+@pytest.mark.parametrize("given, precision", [(TILES, "float32"), (TILES, "bf16"), (BOTH, "float32"), (DENSE, "bf16")])
 def test_replays_and_edits(gpu, rng, monkeypatch, given, precision):
-    """Passes that repeat are replayed, with weights that change in between, and follow edits."""
+    """Passes that repeat are replayed, with weights that change in between, and follow edits.
+
+    Not those over dense blocks: CuPy records nothing of cuBLAS.
+    """
     monkeypatch.setattr(costs, "given", given)
     net, twin = (network(np.random.default_rng(7), "float32", functions=False) for _ in range(2))
     net.graph.precision = precision
@@ -104,8 +107,12 @@ def test_replays_and_edits(gpu, rng, monkeypatch, given, precision):
             far = np.linalg.norm(found - expected) / np.linalg.norm(expected)
             assert far < (1e-5 if precision == "float32" else 0.1), i  # rounded, some outputs of ReLUs are not 0
     replays = replays_of(net.plan)
-    assert stored == 12 and replays["forward"].reason is None
-    assert replays["forward"].replayed >= 3 and replays["backward"].replayed >= 3
+    assert stored == 12
+    for name in ("forward", "backward"):
+        if given is TILES:
+            assert replays[name].replayed >= 3 and replays[name].reason is None
+        else:
+            assert replays[name].replayed == 0 and "cuBLAS" in replays[name].reason
 
 
 def test_an_edit_between_forward_and_backward(gpu, rng, monkeypatch):

@@ -143,7 +143,8 @@ def pays(plan: Plan, batch: int) -> bool:
     generations = plan.n_generations
     slices = -(-batch // columns_for(batch))
     waves, share = -(-slices // processors()), min(slices, processors()) / processors()
-    turns = max(generations, len(plan.rows) / slices_of(plan).groups(columns_for(batch)))
+    neurons = len(plan.rows) + len(plan.inputs)
+    turns = max(generations, neurons / slices_of(plan).groups(columns_for(batch)))
     chunks = max(1.0, len(plan.graph.connections) / len(plan.rows) / CHUNK)
     alone = max(waves * turns * chunks * TURN, work / (RATE * SLICED_RATE * share))
     return alone < generations * LAUNCH + work / RATE

@@ -4,6 +4,9 @@ Between every two clusters (neurons of one generation and home) connections are 
 becomes a dense block where that is cheapest; elsewhere the tiles that are filled enough are opened; what is in neither
 stays with the row kernels as the *rest*. Edits change tiles in place and look again at the rest of the rows that they
 touched; after many of them everything is counted anew.
+
+Absent connections of a tile or block are weights of zero. So where an activation is infinite or no number, all targets
+of its tile or block get no number, connected with it or not; by rows only those that are.
 """
 
 from __future__ import annotations
@@ -27,8 +30,9 @@ SAMPLES = 512  # for which the choice is made
 PATIENCE = 64  # edits, as a share of all connections, between two surveys
 LEAST = 1024  # and at least so many
 FEWEST = 20_000  # connections from which a choice is worth measuring what it costs
-ROOM = 2**22  # pairs of groups that are counted in an array rather than by sorting
+ROOM = 2**24  # pairs of groups that are counted on the device, in an array, rather than by sorting
 NAME = "gpu storage"  # among the layouts of a plan
+COUNT = Family("tiles.cu", "count_pairs")
 REST = Family("tiles.cu", "find_rest")
 
 
@@ -159,9 +163,8 @@ class Storage:
         plan, graph = self.plan, self.plan.graph
         self.surveys += 1
         self._budget = max(LEAST, len(graph.connections) // PATIENCE)
-        near, live = Neighbours(plan), graph.connections.live()
-        source, target = (graph.connections.read(end)[live] for end in ("source", "target"))
-        to, out_of, count = _count_pairs(near.group[target], near.group[source], near.count)
+        near = Neighbours(plan)
+        to, out_of, count = _count(mirror, plan, near)
         self.blocks, opened = self._choose(near, to, out_of, count)
         for block in self.blocks:
             block.find_base(graph.incoming.rows, graph.connections.read("source"), graph.connections.read("target"))
@@ -308,11 +311,6 @@ class Stored:
         self.dense = Dense(*where, dtype, ld, precision) if storage.blocks else None
 
     @property
-    def stamp(self) -> tuple[int, int]:
-        """What recorded launches of cuBLAS depend on, beside what `Storage` tells."""
-        return self.surveys, self.dense.grown if self.dense else 0
-
-    @property
     def nbytes(self) -> int:
         """Bytes on the device that belong to passes."""
         return sum(part.nbytes for part in (self.products, self.dense) if part is not None)
@@ -380,18 +378,28 @@ class Stored:
         return int(bounds[generation + 1]), int(bounds[generation + 2])
 
 
-def _count_pairs(to: np.ndarray, out_of: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of groups that are connected, ascending by target, and by how many connections; -1 is no group."""
-    inside = (to >= 0) & (out_of >= 0)
-    if not inside.all():
-        to, out_of = to[inside], out_of[inside]
-    key = to * np.int64(groups) + out_of
-    if groups * groups <= max(ROOM, len(key)):
-        counts = np.bincount(key, minlength=groups * groups)
-        keys = np.flatnonzero(counts)
-        return *np.divmod(keys, groups), counts[keys]
-    keys, counts = np.unique(key, return_counts=True)
-    return *np.divmod(keys, groups), counts
+def _count(mirror: Mirror, plan: Plan, near: Neighbours) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of groups that are connected, ascending by target, and by how many connections."""
+    groups = near.count
+    if groups * groups <= ROOM:
+        counts, targets = cupy.zeros(groups * groups, np.int32), cupy.asarray(np.ascontiguousarray(plan.rows, np.int32))
+        given = (
+            targets,
+            np.int32(len(targets)),
+            *mirror.incoming[:3],
+            cupy.asarray(near.group),
+            np.int32(groups),
+            counts,
+        )
+        launch(COUNT(), len(targets), *given)
+        found = cupy.asnumpy(counts)
+        keys = np.flatnonzero(found)
+        return *np.divmod(keys, groups), found[keys].astype(np.int64)
+    connections = plan.graph.connections
+    live = connections.live()
+    source, target = (near.group[connections.read(end)[live]] for end in ("source", "target"))
+    keys, number = np.unique(target * np.int64(groups) + source, return_counts=True)
+    return *np.divmod(keys, groups), number
 
 
 def _distinct(slots: Any) -> np.ndarray:

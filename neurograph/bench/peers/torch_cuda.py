@@ -9,7 +9,7 @@ import numpy as np
 
 from ..rows import NotHere
 
-__all__ = ["DEVICE", "PRECISIONS", "csr_product", "dense_products", "library"]
+__all__ = ["DEVICE", "PRECISIONS", "csr_product", "dense_products", "library", "recorded"]
 
 DEVICE = "cuda"
 # Float32 without and with the tensor cores' 19 bits, and bfloat16; what differs from ours by less is the same function.
@@ -39,6 +39,22 @@ def placed(array: np.ndarray, precision: str = "fp32") -> Any:
 
     tensor = torch.from_numpy(np.ascontiguousarray(array)).to(DEVICE)
     return tensor.to(torch.bfloat16) if precision == "bf16" else tensor
+
+
+def recorded(step: Callable[[], object]) -> Callable[[], object]:
+    """A step as a CUDA graph, as PyTorch's notes on CUDA semantics tell to record a whole training step."""
+    import torch
+
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
 
 
 def dense_products(

@@ -137,15 +137,22 @@ def sparselab(sizes: Sequence[int], density: float) -> Any:
 
 
 def training_step(
-    module: Any, X: np.ndarray, Y: np.ndarray, lr: float = 1e-3, device: str = "cpu", bf16: bool = False
+    module: Any,
+    X: np.ndarray,
+    Y: np.ndarray,
+    lr: float = 1e-3,
+    device: str = "cpu",
+    bf16: bool = False,
+    capturable: bool = False,
 ) -> Callable[[], object]:
     """A step of training as a function: forward, cross-entropy, backward, fused Adam.
 
     With ``bf16`` the products run under ``torch.autocast`` in bfloat16; weights and their updates stay in float32.
+    A ``capturable`` step can be recorded as a CUDA graph.
     """
     import torch
 
-    adam = torch.optim.Adam(module.parameters(), lr=lr, fused=True)
+    adam = torch.optim.Adam(module.parameters(), lr=lr, fused=True, capturable=capturable)
     x, y = torch.from_numpy(X).to(device), torch.from_numpy(Y).to(device)
     collect = getattr(module, "collect", lambda: None)
 

@@ -213,7 +213,7 @@ __device__ inline void backward_row(
 
 // Up to 4 * LANES columns: a warp for each row.
 template <typename T, int LANES>
-__global__ void backward_rows(PARAMETERS) {
+__global__ void __launch_bounds__(128) backward_rows(PARAMETERS) {
     int task = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (task >= count) return;  // the whole warp
     backward_row<T, LANES, 1, false>(task, ARGUMENTS, (T*)nullptr);
@@ -221,7 +221,7 @@ __global__ void backward_rows(PARAMETERS) {
 
 // More columns: a block for each row, of which each warp has 128 * PIECES columns.
 template <typename T, int PIECES>
-__global__ void backward_wide_rows(PARAMETERS) {
+__global__ void __launch_bounds__(256, 1) backward_wide_rows(PARAMETERS) {
     DYNAMIC_SHARED(T, dots);
     backward_row<T, 32, PIECES, true>(blockIdx.x, ARGUMENTS, dots);
 }

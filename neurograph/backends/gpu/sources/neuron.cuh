@@ -1,6 +1,6 @@
 // What one neuron computes: the activations and their derivatives, as functions/activations.py defines them.
 //
-// stack frame <= 40 bytes: CUDA's sin and cos keep the digits of 2 / pi there, read for arguments above 1e5 only.
+// stack frame <= 48 bytes: CUDA's sin and cos keep the digits of 2 / pi there, read for arguments above 1e5 only.
 #pragma once
 
 // In the order of the table there: the codes are positions.

@@ -122,7 +122,8 @@ __device__ inline T share_of(int kind, T term, const T* keep, int ld) {
 // What `count` sources from order[first] on, a warp each, get from special targets: added to the gradients of the
 // weights, and, unless they are `constant`, left in `by_special` for `backward_rows`.
 template <typename T>
-__global__ void spread_special(const int* order, int first, int count, int constant, const int* special, int n_special,
+__global__ void __launch_bounds__(128)
+    spread_special(const int* order, int first, int count, int constant, const int* special, int n_special,
                                const long long* start, const int* length, const int* other, const int* slot,
                                const T* weight, T* grad, const signed char* aggregation, const T* acts, const T* kept,
                                const T* delta_special, T* by_special, int step, int steps, long long at_acts, int n,

@@ -114,7 +114,8 @@ __global__ void multiply_packed(int lo, int hi, const long long* begin, const in
 // grad[slot] = (or +=) the sum over samples of delta * value, for the cells of tiles that are connected. A warp has the
 // tiles part[i] .. part[i + 1] - 1, at most 4, which lead to the same targets.
 template <typename E>
-__global__ void gradient_packed(int parts, const int* part, const int* tile_target, const int* tile_source,
+__global__ void __launch_bounds__(128)
+    gradient_packed(int parts, const int* part, const int* tile_target, const int* tile_source,
                                 const int* place, const unsigned long long* mask, const E* values, const E* deltas,
                                 int padded, bool add, float* grad) {
     constexpr int WARPS = 4, MOST = 4, TERMS = Core<E>::TERMS;

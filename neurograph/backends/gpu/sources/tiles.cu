@@ -10,6 +10,17 @@ __device__ inline void mark(int* place, unsigned long long* mask, int tile, int 
         atomicAnd(word, ~bit);
 }
 
+// How many connections join each two groups: counts[group of target * groups + group of source] grows; one warp a target.
+__global__ void count_pairs(const int* targets, int count, const long long* start, const int* length, const int* other,
+                            const int* group, int groups, int* counts) {
+    int warp = (blockIdx.x * blockDim.x + threadIdx.x) / 32, lane = threadIdx.x % 32;
+    if (warp >= count) return;
+    int target = targets[warp];
+    int* own = counts + group[target] * (long long)groups;
+    long long first = start[target];
+    for (int k = lane; k < length[target]; k += 32) atomicAdd(own + group[other[first + k]], 1);
+}
+
 // Enter the connections of some targets into their tiles, one warp a target.
 __global__ void place_tiles(const int* targets, int count, const long long* start, const int* length, const int* other,
                             const int* slot, const int* seat, const long long* begin, const int* far, const int* tile,
@@ -101,7 +112,8 @@ __device__ inline void load16(const double* at, double* out) {
 // member, sample]. A warp has the 16 members of one group and 32 x V samples, as many as fit 16 bytes a lane, or 32.
 // The weights of a tile go far member after far member.
 template <typename T, bool WIDE>
-__global__ void multiply_plain(int lo, int hi, const long long* begin, const int* far, const int* tile,
+__global__ void __launch_bounds__(128)
+    multiply_plain(int lo, int hi, const long long* begin, const int* far, const int* tile,
                                const int* members, const signed char* begun, const T* weights, const T* in, T* out,
                                int ld) {
     constexpr int V = WIDE ? 16 / sizeof(T) : 1;
