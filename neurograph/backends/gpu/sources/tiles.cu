@@ -161,8 +161,8 @@ __global__ void __launch_bounds__(128)
 }
 
 // grad[slot] = (or +=) the sum over samples of delta[target, sample] * acts[source, sample], for those cells of a tile
-// that are connected; one warp a tile. Lanes 0 .. 15 take the even samples of each 32, 16 .. 31 the odd ones, and a lane has
-// 4 x 4 cells.
+// that are connected; one warp a tile. Lanes 0 .. 15 take the even samples of each 32, 16 .. 31 the odd ones, and a
+// lane has 4 x 4 cells.
 template <typename T>
 __global__ void gradient_plain(int count, const int* tile_target, const int* tile_source, const int* members,
                                const int* place, const unsigned long long* mask, const T* acts, const T* delta, int ld,
