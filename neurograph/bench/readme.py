@@ -108,7 +108,7 @@ def gpu_section(results: Results | None, picture: str | None = None) -> str:
     """
     if results is None:
         return (
-            "Nothing has been measured on a GPU yet, so there is no figure and no answer here. "
+            "Nothing has been measured on a GPU yet, so there is no figure and no answer here.\n"
             "`neurograph bench --backend gpu` finds it on a machine that has one."
         )
     if not results.machine.get("gpu") or results.quick:

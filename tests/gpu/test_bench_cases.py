@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+import neurograph as ng
 from neurograph import cli
 from neurograph.backends import device as backends_device
 from neurograph.bench import device, events, harness
 from neurograph.bench.cases import CASES
-from neurograph.bench.cases.gpu import generation
+from neurograph.bench.cases.gpu import deep, generation
+from neurograph.bench.cases.gpu.networks import step_on_device
 from neurograph.bench.child import measure
 from neurograph.bench.peers import cusparse, torch_cuda
 from neurograph.bench.rows import Settings
@@ -88,6 +90,22 @@ def test_the_emulation_is_no_gpu(emulated, tmp_path, monkeypatch, capsys):
     assert cli.main(["bench", "--backend", "gpu"]) == 2
     assert "emulates" in capsys.readouterr().err and not list(tmp_path.iterdir())
     backends_device._look.cache_clear()
+
+
+def test_steps_run_with_and_without_graphs_as_they_are_called(emulated, hurried):
+    def step(record, slices):
+        net = ng.topologies.layered([4] * 8, activation="tanh", backend=EMULATED)
+        whole = step_on_device(net, np.ones((5, 4), np.float32), np.zeros(5, np.int64))
+        run = whole if record and slices else deep._launched(whole, record, slices)
+        for _ in range(4):
+            run()
+        emulated.counters.reset()
+        run()
+        return emulated.counters.graph_launches, emulated.counters.launches
+
+    (recorded, own), (rows, _), (none, plain) = step(True, True), step(True, False), step(False, False)
+    assert recorded and rows and not none
+    assert plain > own and plain > 2 * 7  # forward and backward, a launch for each generation
 
 
 def test_generations_have_the_connections_that_they_say(gpu):

@@ -467,3 +467,15 @@ def test_compiled_kernels_are_kept(emulated, cupy, monkeypatch, tmp_path):
         values.append((int(y[0]), len(list((tmp_path / "kept").glob("*.so")))))
     compiler.build.cache_clear()
     assert values == [(1, 1), (1, 1), (2, 2)]
+
+
+def test_halves_of_a_warp_may_run_apart(emulated, cupy, rng):
+    """One half may be at the next call, of all lanes, while the other is still at one of its own."""
+    x = cupy.asarray(rng.integers(0, 1000, size=64).astype(np.int32))
+
+    def run():
+        y = cupy.empty((9, 64), np.int32)
+        kernel(cupy, WORKING, "warp_functions")((1,), (64,), (x, y))
+        return y
+
+    emulated.in_orders(run, ("ascending", "descending", *range(1, 20)))

@@ -130,6 +130,33 @@ def test_anything_in_between(gpu, plainly, monkeypatch, way):
 WORDS = {"staged": "staged in shared memory", "tiles": "tiles of 16 x 16"}
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_any_sequence_of_edits(gpu, plainly, way, seed):
+    """Connections and neurons that come and go, values set, predictions in between: all at random."""
+
+    def edits():
+        rng = np.random.default_rng(seed)
+
+        def edit(net, number):
+            act = rng.integers(7)
+            if act == 0:
+                net.prune(net.connections[rng.permutation(net.n_connections)[:3]])
+            elif act == 1:
+                net.grow(net.inputs, net.groups["hidden 2"], int(rng.integers(1, 4)), rng=rng)
+            elif act == 2:
+                net.connections[int(rng.integers(net.n_connections))].weight = rng.normal()
+            elif act == 3:
+                new = net.add_neurons(1, activation="relu")
+                net.connect(net.groups["hidden 1"], new, 0.5)
+                net.connect(new, net.groups["outputs"])
+            elif act == 4:
+                net.predict(rng.normal(size=(int(rng.integers(1, 20)), 6)))
+
+        return edit
+
+    assert_same(train(network(gpu), 14, edits()), plainly(lambda: train(network(gpu), 14, edits())))
+
+
 def test_dense_blocks(gpu, plainly, monkeypatch):
     """CuPy records nothing of cuBLAS."""
     choose("dense", monkeypatch)

@@ -157,19 +157,23 @@ def test_a_group_of_several_strips(cupy, rng, monkeypatch, room, tiles, buffers)
     buckets = layout.Buckets(layer.rows(layer.outgoing), layer.sources, layer.outgoing.length, room)
     (delta, by_output), (y, own) = layer.values(130, SINGLE), layer.values(130, SINGLE)
     assert (buckets.tiles, buckets.buffers) == (tiles, buffers)
-    assert staged.backward_shape(buckets, delta.shape[1], SINGLE).strips == 2
+    assert staged.backward_shape(buckets, delta.shape[1], SINGLE).groups == 2
     out, grad = cupy.empty(delta.shape, np.float32), cupy.zeros(layer.table.size, np.float32)
     staged.backward(buckets, buckets.weights(layer.weight), delta, y, out, grad, sums=16)
     live = layer.table.live()
     truth = np.einsum("cb,cb->c", by_output[layer.table["target"][live]], own[layer.table["source"][live]])
     assert close(grad.get()[live], truth, 1e-6)
     assert close(out.get()[layer.sources], (layer.matrix.T @ by_output)[layer.sources], 1e-6)
+    forward = layout.Buckets(layer.rows(layer.incoming), layer.targets, layer.incoming.length, room)
+    staged.product(forward, forward.weights(layer.weight), y, out, sums=16)
+    assert close(out.get()[layer.targets], (layer.matrix @ own)[layer.targets], 1e-6)
 
 
 @pytest.mark.parametrize("dtype", [SINGLE, HALF], ids=["float32", "bf16"])
-@pytest.mark.parametrize("keep", [True, False])
-def test_neurons(cupy, rng, dtype, keep):
-    """Bias, sum or mean, and activation; zeros behind the batch."""
+@pytest.mark.parametrize("keep, processors", [(True, 132), (False, 132), (True, 1)])
+def test_neurons(cupy, rng, monkeypatch, dtype, keep, processors):
+    """Bias, sum or mean, and activation; zeros behind the batch; strips by several blocks or by one."""
+    monkeypatch.setattr(staged, "processors", lambda: processors)
     layer, batch = Layer(cupy, rng, 40, 60, 0.3), 35
     n = layer.n
     code = rng.integers(0, len(activations.ACTIVATIONS), n).astype(np.int8)

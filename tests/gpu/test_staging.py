@@ -185,3 +185,31 @@ def test_what_is_not_staged(everything_staged, rng):
         net.add_connections(np.repeat(a, 3), np.tile(b, 4), weight=rng.normal(size=12), delay=delay)
         plan = net.plan
         assert not staging.staging_of(plan, mirror_of(plan.graph)).allowed
+
+
+def test_far_ends_are_counted_only_where_they_decide(gpu):
+    """A dense layer pays whatever it shares, one of few rows never; between them it depends on that."""
+    single, counted = np.dtype(np.float32), []
+
+    def count(others):
+        counted.append(others)
+        return others
+
+    assert staging.pays(4096, 4096 * 400, 450, 8192, 512, single, lambda: count(4096))
+    assert not staging.pays(10, 40_000, 4096, 4096, 512, single, lambda: count(4096))  # blocks for so few rows
+    assert not staging.pays(0, 0, 0, 8192, 512, single, lambda: count(0)) and not counted
+    shared = [staging.pays(4096, 4096 * 60, 80, 10**7, 512, single, lambda n=n: count(n)) for n in (1000, 200_000)]
+    assert shared == [True, False] and counted == [1000, 200_000]
+    assert not staging.pays(4096, 4096 * 4, 8, 8192, 512, single, lambda: count(4096))
+
+
+def test_a_wide_layer_is_found(gpu, rng, monkeypatch):
+    """What the counts say decides where nothing is set up for a test."""
+    monkeypatch.setattr(sliced, "pays", lambda *anything: False)
+    net = ng.topologies.layered([300, 400, 4], density=0.5, seed=0, backend="reference")
+    plan = net.plan
+    kept = staging.staging_of(plan, mirror_of(plan.graph))
+    generations = [plan.rows[a:b] for a, b in zip(plan.offsets[:-1], plan.offsets[1:], strict=True)]
+    for batch, expected in ((4, [False, False]), (4096, [True, False])):
+        found = [kept.forward(mirror_of(plan.graph), g, slots, batch) for g, slots in enumerate(generations)]
+        assert [part is not None for part in found] == expected

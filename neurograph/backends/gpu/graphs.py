@@ -104,7 +104,7 @@ class Replay:
             return
         same = self._state(known.seen, buffers) == known.state
         if same and known.graph is None:
-            same = self._record(known, launch)
+            same = self._record(known, buffers, launch)
         if same:
             known.graph.launch()
             self.replayed += 1
@@ -146,7 +146,7 @@ class Replay:
         graph = self._plan.graph
         return (buffers.replaced, tuple(addresses), layouts), (graph.edits, graph.precision, tuple(changes))
 
-    def _record(self, known: Recording, launch: Callable[[], object]) -> bool:
+    def _record(self, known: Recording, buffers: Buffers, launch: Callable[[], object]) -> bool:
         assert known.seen is not None
         if self.failures >= PATIENCE or len(known.seen.launches) > MOST:
             known.failed = True
@@ -167,6 +167,7 @@ class Replay:
                 error = error or caught
         if error is None:
             known.graph, known.pool, known.seen = graph, pool, seen
+            known.state = self._state(seen, buffers)
             self.recorded += 1
             return True
         known.failed = True

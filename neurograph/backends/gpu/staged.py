@@ -9,7 +9,7 @@ of each, to its shared memory, which is several times faster, and gathers from t
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import cupy
@@ -31,16 +31,18 @@ PIECE = 16  # bytes that a lane holds of a row
 LANES = 8  # for one row
 STRIP = PIECE * LANES  # bytes of a row that a block stages
 STATIC = 5120  # bytes of shared memory that kernels take beside the tiles, at most
+MOST_GROUPS = 65535  # blocks along y
+MOST_DOTS = 2**26  # numbers
 FULL = 0.9  # share of the processors that blocks should keep busy, before they are made smaller
 
 
 class Shape(NamedTuple):
-    """How a generation is cut into blocks: so many sums a thread, and the grid over rows and strips of columns."""
+    """How a generation is cut into blocks: so many sums a thread, and the grid over rows and groups of strips."""
 
     sums: int
     threads: int
     blocks: int
-    strips: int
+    groups: int
 
 
 def columns_of(dtype: np.dtype) -> int:
@@ -64,14 +66,27 @@ def rows_of(sums: int, dtype: np.dtype) -> int:
     return threads_of(sums) // 32 * (sums * dtype.itemsize // PIECE)
 
 
-def shape(n_rows: int, strips: int, dtype: np.dtype, choices: tuple[int, ...], processors: int) -> Shape:
-    """The blocks of most rows, for each stages all that they share, that still keep the processors busy."""
-    best = choices[-1]
+@lru_cache
+def shape(
+    n_rows: int, lead: int, dtype: np.dtype, choices: tuple[int, ...], processors: int, most: int = MOST_GROUPS
+) -> Shape:
+    """The blocks of most rows, for each stages all that they share, that still keep the processors busy.
+
+    Each runs a group of strips, one after another: of those numbers of groups, up to ``most``, that take the fewest
+    strips in turn, the smallest.
+    """
+    strips, best = -(-lead // columns_of(dtype)), choices[-1]
     for sums in choices:
         if -(-n_rows // rows_of(sums, dtype)) * strips >= FULL * processors:
             best = sums
             break
-    return Shape(best, threads_of(best), -(-n_rows // rows_of(best, dtype)), strips)
+    blocks = -(-n_rows // rows_of(best, dtype))
+
+    def in_turn(groups: int) -> int:
+        return -(-blocks * groups // processors) * -(-strips // groups)
+
+    groups = min(range(1, max(min(strips, most), 1) + 1), key=in_turn)
+    return Shape(best, threads_of(best), blocks, groups)
 
 
 def room() -> int:
@@ -115,15 +130,14 @@ def _forward(
     n_rows, lead = len(buckets.rows), x.shape[1]
     if not n_rows or not lead:
         return
-    strips = -(-lead // columns_of(x.dtype))
-    how = shape(n_rows, strips, x.dtype, FORWARD_SUMS if sums is None else (sums,), processors())
+    how = shape(n_rows, lead, x.dtype, FORWARD_SUMS if sums is None else (sums,), processors())
     _with_tiles(PRODUCT, x.dtype, how.sums, ends)(
-        (how.blocks, how.strips), (how.threads,),
+        (how.blocks, how.groups), (how.threads,),
         (
             x, np.int64(lead), np.int32(batch), *_tiles(buckets), *_rows(buckets), weights, y, z,
             np.int64(z.shape[1]), np.bool_(keep_z), *neurons,
         ),
-        shared_mem=_tile_bytes(buckets, min(buckets.tiles, 2)),
+        shared_mem=_tile_bytes(buckets),
     )  # fmt: skip
 
 
@@ -154,13 +168,13 @@ def backward(
         dots = scratch_for(buckets, lead, delta.dtype, sums) if scratch is None else scratch
     what = (0 if sums_of_outputs is None else OF_OUTPUTS) + (0 if grad is None else OF_WEIGHTS)
     _with_tiles(BACKWARD, delta.dtype, how.sums, what)(
-        (how.blocks, how.strips), (how.threads,),
+        (how.blocks, how.groups), (how.threads,),
         (
-            delta, y, np.int64(lead), *_tiles(buckets), np.int32(buckets.buffers), *_rows(buckets), weights,
+            delta, y, np.int64(lead), *_tiles(buckets), *_rows(buckets), weights,
             none if sums_of_outputs is None else sums_of_outputs,
             np.int64(lead if sums_of_outputs is None else sums_of_outputs.shape[1]), dots, np.int32(buckets.places),
         ),
-        shared_mem=_tile_bytes(buckets, buckets.buffers),
+        shared_mem=_tile_bytes(buckets),
     )  # fmt: skip
     if grad is not None:
         buckets.gradients(dots, grad, add)
@@ -187,17 +201,14 @@ def finish(
 
 
 def backward_shape(buckets: Buckets, lead: int, dtype: np.dtype, sums: int | None = None) -> Shape:
-    """Blocks of `backward`: each runs several strips, as few groups of them as keep the processors busy."""
-    n_rows, strips = len(buckets.rows), -(-lead // columns_of(dtype))
-    how = shape(n_rows, strips, dtype, BACKWARD_SUMS if sums is None else (sums,), processors())
-    # Every group writes the dots of all entries, so their number bounds the traffic (and fits the kernel's int).
-    groups = max(1, min(strips, processors() // how.blocks, (2**31 - 1) // buckets.places))
-    return how._replace(strips=-(-strips // -(-strips // groups)))
+    """Blocks of `backward`, whose groups each write the dots of all entries: they may not take too much memory."""
+    most = max(1, MOST_DOTS // buckets.places)
+    return shape(len(buckets.rows), lead, dtype, BACKWARD_SUMS if sums is None else (sums,), processors(), most)
 
 
 def scratch_for(buckets: Buckets, lead: int, dtype: np.dtype, sums: int | None = None) -> Any:
     """An array (groups of strips, places) for the dots of `backward`."""
-    return cupy.empty((backward_shape(buckets, lead, dtype, sums).strips, buckets.places), np.float32)
+    return cupy.empty((backward_shape(buckets, lead, dtype, sums).groups, buckets.places), np.float32)
 
 
 def round_rows(x: Any, slots: Any, batch: int, out: Any) -> None:
@@ -224,11 +235,11 @@ def _rows(buckets: Buckets) -> tuple[Any, ...]:
 
 
 def _tiles(buckets: Buckets) -> tuple[Any, ...]:
-    return buckets.others, np.int32(buckets.tiles), np.int32(buckets.tile_rows)
+    return buckets.others, np.int32(buckets.tiles), np.int32(buckets.tile_rows), np.int32(buckets.buffers)
 
 
-def _tile_bytes(buckets: Buckets, buffers: int) -> int:
-    return buffers * (buckets.tile_rows + 1) * STRIP
+def _tile_bytes(buckets: Buckets) -> int:
+    return buckets.buffers * (buckets.tile_rows + 1) * STRIP
 
 
 class _Nothing(NamedTuple):

@@ -58,7 +58,7 @@ def backward_part(
     acts, delta = run.buffer("acts")[own], run.buffer("delta")[own]
     y, by_target = (acts, delta) if halves is None else (halves[0].step(t), halves[1].step(t))
     buckets, grad = part.buckets, mirror.connections.write("grad")
-    groups = staged.backward_shape(buckets, y.shape[1], y.dtype).strips
+    groups = staged.backward_shape(buckets, y.shape[1], y.dtype).groups
     dots = run.scratch("dots", groups * buckets.places, np.float32)[: groups * buckets.places]
     scratch = dots.reshape(groups, buckets.places)
     staged.backward(buckets, weights, by_target, y, None if constant else delta, grad, add, scratch)

@@ -25,6 +25,7 @@ GATHERED_ENTRY, STAGED_ENTRY = 8, 6  # bytes of an entry itself: 128 columns at 
 # A row that is so many times longer than the mean keeps a warp busy when the block's others are done; it runs in chunks
 # beside the others.
 LONG, LONGER = 1024, 4
+MOST_ENTRIES = 2**30  # the kernels number places by int32, of which some stay empty
 
 
 class Costs(NamedTuple):
@@ -50,7 +51,7 @@ def costs(rows: int, entries: int, others: int, lead: int, dtype: np.dtype, proc
     True
     """
     strips = -(-lead // staged.columns_of(dtype))
-    how = staged.shape(rows, strips, dtype, staged.FORWARD_SUMS, processors)
+    how = staged.shape(rows, lead, dtype, staged.FORWARD_SUMS, processors)
     tiles, _ = tiling(others, staged.room())
     gathered = entries * (lead * staged.SINGLE.itemsize + GATHERED_ENTRY * -(-lead // 128))
     brought = how.blocks * others * strips * staged.STRIP + entries * strips * STAGED_ENTRY
@@ -72,7 +73,7 @@ def pays(rows: int, entries: int, longest: int, neurons: int, lead: int, dtype: 
         of = costs(rows, entries, others, lead, dtype, staged.processors())
         return of.staged < of.gathered
 
-    if not rows or not entries or not wins(longest):
+    if not rows or not 0 < entries < MOST_ENTRIES or not wins(longest):
         return False
     return wins(min(entries, neurons)) or wins(count())
 
@@ -172,7 +173,7 @@ class Staging:
             return 0
         rounded = steps * self._plan.graph.neurons.size * lead * staged.HALF.itemsize if self.rounds else 0
         dots = [
-            staged.backward_shape(part.buckets, lead, self.stored_as).strips * part.buckets.places * 4
+            staged.backward_shape(part.buckets, lead, self.stored_as).groups * part.buckets.places * 4
             for part in self._parts[1].values()
         ]
         return 2 * rounded + max(dots, default=0) if keep else rounded

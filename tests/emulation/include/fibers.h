@@ -322,11 +322,14 @@ inline void meet(const char* what, unsigned mask, const void* value, size_t size
   for (uint64_t rest = warp.waiting; rest; rest &= rest - 1) {
     int other = __builtin_ctzll(rest);
     const Meeting& there = warp.meetings[other];
-    if (!(there.mask & mask)) continue;
-    if (there.mask != mask || there.place.line != line || there.place.what != what)
+    if (there.mask == mask && there.place.line == line && there.place.what == what) {
+      m = other;
+      break;
+    }
+    // Lanes may come here later, after another call; but not those that wait for this one there.
+    if (there.mask >> lane & 1 && there.arrived & mask)
       fail("diverged warp: lane %d calls %s (%s:%d) with mask %#x, another one %s (%s:%d) with mask %#x", lane, what,
            base_name(file), line, mask, there.place.what, base_name(there.place.file), there.place.line, there.mask);
-    m = other;
   }
   if (m < 0) {
     m = __builtin_ctzll(~(warp.waiting | warp.reading));

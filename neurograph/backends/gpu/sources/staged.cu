@@ -195,85 +195,95 @@ __device__ __forceinline__ void gather_quarters(const float (&sums)[ROWS][COLUMN
     }
 }
 
-// Rows times staged rows, for one strip of columns, 8 lanes' pieces (blockIdx.y). NEURONS: write what neurons of
-// a sum or a mean give, of `out_ld` columns, no more than `ld`; otherwise the sums alone, to `z`. A lane has SUMS accumulators: SUMS / COLUMNS rows a warp.
+// Rows times staged rows, for every gridDim.y-th strip of columns, 8 lanes' pieces each. NEURONS: write what neurons of
+// a sum or a mean give, of `out_ld` columns, no more than `ld`; otherwise the sums alone, to `z`. A lane has SUMS
+// accumulators: SUMS / COLUMNS rows a warp.
 template <typename T, int SUMS, bool NEURONS>
 __global__ void __launch_bounds__(THREADS<SUMS>, 1)
     staged_product(const T* __restrict__ x, long long ld, int batch, const int* __restrict__ others, int tiles,
-                   int tile_rows, const int* __restrict__ rows, int n_rows, const int* __restrict__ firsts,
-                   const int* __restrict__ counts, const unsigned short* __restrict__ locals,
-                   const float* __restrict__ weights, float* y, float* z, long long out_ld, bool keep_z,
-                   const float* __restrict__ bias, const float* __restrict__ parameter,
+                   int tile_rows, int buffers, const int* __restrict__ rows, int n_rows,
+                   const int* __restrict__ firsts, const int* __restrict__ counts,
+                   const unsigned short* __restrict__ locals, const float* __restrict__ weights, float* y, float* z,
+                   long long out_ld, bool keep_z, const float* __restrict__ bias, const float* __restrict__ parameter,
                    const signed char* __restrict__ activation, const signed char* __restrict__ aggregation,
                    const int* __restrict__ length) {
-    constexpr int COLUMNS = Piece<T>::COLUMNS, ROWS = SUMS / COLUMNS;
+    constexpr int COLUMNS = Piece<T>::COLUMNS, ROWS = SUMS / COLUMNS, STRIP = LANES * COLUMNS;
     DYNAMIC_SHARED(uint4, shared);
     const int lane = threadIdx.x % 32, quarter = lane / LANES;
-    const int column = blockIdx.y * LANES * COLUMNS;
     constexpr int WARPS = THREADS<SUMS> / 32, SHARES = ROWS < 4 ? ROWS : 4;  // in which a tile is copied, between rows
     __shared__ Rows<WARPS, ROWS> of_block;
     const int warp = threadIdx.x / 32, size = (tile_rows + 1) * LANES;
-    float sums[ROWS][COLUMNS];
-#pragma unroll
-    for (int i = 0; i < ROWS; ++i)
-#pragma unroll
-        for (int c = 0; c < COLUMNS; ++c) sums[i][c] = 0;
 
-    begin_block(of_block, shared, size, min(tiles, 2), rows, n_rows);
-    copy_rows(x, ld, others, tile_rows, column, shared, 0, 1);
+    begin_block(of_block, shared, size, buffers, rows, n_rows);
+    copy_rows(x, ld, others, tile_rows, blockIdx.y * STRIP, shared, 0, 1);
     if (lane < ROWS)
         copy_segment(&of_block.segments[0][warp][lane], firsts, counts, row_number(lane), n_rows, tiles, 0);
     __pipeline_commit();
-    for (int t = 0; t < tiles; ++t) {
-        __pipeline_wait_prior(0);
-        __syncthreads();  // this tile is here, and nobody reads the one before any more
-        const int now = t % 2;
-        const bool more = t + 1 < tiles;
-        if (more && lane < ROWS)
-            copy_segment(&of_block.segments[1 - now][warp][lane], firsts, counts, row_number(lane), n_rows, tiles,
-                         t + 1);
-        const uint4* tile = shared + now * size + lane % LANES;
-        uint4* const next = shared + (1 - now) * size;
+    int turn = 0;  // of the segments; tiles have as many buffers as fit
+    for (int column = blockIdx.y * STRIP; column < ld; column += gridDim.y * STRIP) {
+        float sums[ROWS][COLUMNS];
 #pragma unroll
-        for (int i = 0; i < ROWS; ++i) {
-            if (more && i % (ROWS / SHARES) == 0)
-                copy_rows(x, ld, others + (t + 1) * tile_rows, tile_rows, column, next, i / (ROWS / SHARES), SHARES);
-            run_groups(of_block.segments[now][warp][i], locals, weights, quarter,
-                       [&](const Entries& entries, int, int left) { add_group(sums[i], tile, entries, left); });
+        for (int i = 0; i < ROWS; ++i)
+#pragma unroll
+            for (int c = 0; c < COLUMNS; ++c) sums[i][c] = 0;
+        for (int t = 0; t < tiles; ++t, turn ^= 1) {
+            __pipeline_wait_prior(0);
+            __syncthreads();  // this tile is here, and nobody reads the one before any more
+            // The tile after this one, maybe of the next strip.
+            const int next_tile = t + 1 < tiles ? t + 1 : 0;
+            const int next_column = next_tile > 0 ? column : column + gridDim.y * STRIP;
+            const bool more = next_column < ld, early = more && buffers == 2;
+            uint4* const next = shared + (buffers == 2 && turn == 0 ? size : 0);
+            const uint4* tile = shared + (buffers == 2 && turn == 1 ? size : 0) + lane % LANES;
+            if (more && lane < ROWS)
+                copy_segment(&of_block.segments[1 - turn][warp][lane], firsts, counts, row_number(lane), n_rows, tiles,
+                             next_tile);
+#pragma unroll
+            for (int i = 0; i < ROWS; ++i) {
+                if (early && i % (ROWS / SHARES) == 0)
+                    copy_rows(x, ld, others + next_tile * tile_rows, tile_rows, next_column, next,
+                              i / (ROWS / SHARES), SHARES);
+                run_groups(of_block.segments[turn][warp][i], locals, weights, quarter,
+                           [&](const Entries& entries, int, int left) { add_group(sums[i], tile, entries, left); });
+            }
+            if (more && !early) {
+                __syncthreads();
+                copy_rows(x, ld, others + next_tile * tile_rows, tile_rows, next_column, shared, 0, 1);
+            }
+            __pipeline_commit();
         }
-        __pipeline_commit();
-    }
 
-    // The four quarters of a row's sums come together, and each quarter goes on with every fourth row.
+        // The four quarters of a row's sums come together, and each quarter goes on with every fourth row.
 #pragma unroll
-    for (int i = 0; i < ROWS; i += 4) {
-        float sum[COLUMNS];
-        gather_quarters<ROWS, COLUMNS>(sums, i, quarter, sum);
-        const int at = column + lane % LANES * COLUMNS;
-        const int slot = i + quarter < ROWS ? of_block.slots[warp][i + quarter] : -1;
-        if (slot < 0) continue;
-        if (NEURONS) {
-            const int code = activation[slot];
-            const float shift = bias[slot], own = parameter[slot];
-            const float divisor = aggregation[slot] == MEAN ? static_cast<float>(max(length[slot], 1)) : 1.0f;
-            float out[COLUMNS];
+        for (int i = 0; i < ROWS; i += 4) {
+            float sum[COLUMNS];
+            gather_quarters<ROWS, COLUMNS>(sums, i, quarter, sum);
+            const int at = column + lane % LANES * COLUMNS;
+            const int slot = i + quarter < ROWS ? of_block.slots[warp][i + quarter] : -1;
+            if (slot < 0) continue;
+            if (NEURONS) {
+                const int code = activation[slot];
+                const float shift = bias[slot], own = parameter[slot];
+                const float divisor = aggregation[slot] == MEAN ? static_cast<float>(max(length[slot], 1)) : 1.0f;
+                float out[COLUMNS];
 #pragma unroll
-            for (int c = 0; c < COLUMNS; ++c) {
-                sum[c] = at + c < batch ? sum[c] / divisor + shift : 0.0f;
-                out[c] = code == RELU && sum[c] < 0.0f ? 0.0f : sum[c];
-            }
-            if (code != RELU && code != IDENTITY) {
-#pragma unroll 1
-                for (int turn = 0; turn < COLUMNS; ++turn) {  // so that the code of all activations is there once
-                    const float value = at + turn < batch ? activate(code, own, out[0]) : 0.0f;
-#pragma unroll
-                    for (int c = 1; c < COLUMNS; ++c) out[c - 1] = out[c];
-                    out[COLUMNS - 1] = value;
+                for (int c = 0; c < COLUMNS; ++c) {
+                    sum[c] = at + c < batch ? sum[c] / divisor + shift : 0.0f;
+                    out[c] = code == RELU && sum[c] < 0.0f ? 0.0f : sum[c];
                 }
+                if (code != RELU && code != IDENTITY) {
+#pragma unroll 1
+                    for (int turn = 0; turn < COLUMNS; ++turn) {  // so that the code of all activations is there once
+                        const float value = at + turn < batch ? activate(code, own, out[0]) : 0.0f;
+#pragma unroll
+                        for (int c = 1; c < COLUMNS; ++c) out[c - 1] = out[c];
+                        out[COLUMNS - 1] = value;
+                    }
+                }
+                store(y + slot * out_ld + at, out, out_ld - at);
             }
-            store(y + slot * out_ld + at, out, out_ld - at);
+            if (!NEURONS || keep_z) store(z + slot * out_ld + at, sum, out_ld - at);
         }
-        if (!NEURONS || keep_z) store(z + slot * out_ld + at, sum, out_ld - at);
     }
 }
 

@@ -10,6 +10,7 @@ __global__ void read_often(const float4 *x, int count, int rounds, float *never)
     const int mask = count - 1, stride = gridDim.x * blockDim.x, first = blockIdx.x * blockDim.x + threadIdx.x;
     float sum = 0.0f;
     for (int round = 0; round < rounds; ++round) {
+#pragma unroll 4
         for (int k = 0; k < count; k += stride) {
             const float4 v = __ldcg(x + ((first + k + round * 4128) & mask));
             sum += (v.x + v.y) + (v.z + v.w);
