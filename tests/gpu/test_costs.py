@@ -33,6 +33,15 @@ def test_copies_count_the_less_the_more_samples():
     assert some.choose(0.2, 512, 512, 8) == "rows" and some.choose(0.2, 512, 512, 4096) == "tiles"
 
 
+def test_least_samples_break_even():
+    """At so many samples a step costs the same either way."""
+    some = Costs(row=1.0, tile=20.0, dense=0.2, copied=2.0, called=1e4)
+    least = some.least_samples(50_000.0, 100.0, 100_000.0, 3)
+    stored = some.tiles(100, least) + some.block(100_000, least) + 2 * some.called
+    assert stored == pytest.approx(some.rows(50_000, least)) and 0 < least < 512
+    assert some.least_samples(10.0, 100.0, 0.0, 1) == float("inf")
+
+
 def test_measured_once_and_kept(gpu, emulated, monkeypatch, tmp_path):
     """The second process reads what the first one measured; what cannot be read is measured anew."""
     monkeypatch.setenv("NEUROGRAPH_CACHE_DIR", str(tmp_path))

@@ -1,5 +1,7 @@
 """Whole passes with tiles and dense blocks among the rows, against the reference backend."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -155,6 +157,18 @@ def test_weights_that_change_between_forward_and_backward(gpu, rng, monkeypatch,
     for found, expected in zip(results[:3], results[3:], strict=True):
         assert np.linalg.norm(found - expected) <= tolerance * np.linalg.norm(expected)
     assert np.linalg.norm(results[4] - results[3]) > 0.1 * np.linalg.norm(results[3])
+
+
+def test_few_samples_run_by_rows(gpu, rng, monkeypatch):
+    """Where copies of weights cost more than tiles and blocks save."""
+    monkeypatch.setattr(costs, "given", dataclasses.replace(BOTH, copied=20.0))
+    net = network(rng, "float32", functions=False)
+    used = []
+    for batch in (36, 128):
+        found, expected, held = both(gpu, net, batch, rng)
+        assert_equal(found, expected, "float32")
+        used.append(held.run.stored is not None)
+    assert 36 < storage_of(net.plan).least <= 128 and used == [False, True]
 
 
 @pytest.mark.parametrize("precision, tolerance", [("tf32", 3e-3), ("bf16", 3e-2)])

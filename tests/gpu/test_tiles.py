@@ -185,14 +185,15 @@ def test_edits_patch_places(cupy, rng):
     assert (made.place.get() == anew.place.get()).all() and (made.mask.get() == anew.mask.get()).all()
 
 
-def test_the_same_bits_in_any_order(cupy, emulated, rng, monkeypatch):
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_the_same_bits_in_any_order(cupy, emulated, rng, monkeypatch, precision):
     """Neither the order of blocks and threads nor the width that a warp has changes a bit."""
     case = Case(rng, 3, 3, open_share=0.9)
     made, state = case.tiles(cupy), rng.bit_generator.state
 
     def results():
         rng.bit_generator.state = state
-        return run(cupy, case, made, 70, "bf16")[0]
+        return run(cupy, case, made, 70, precision)[0]
 
     narrow = emulated.in_orders(results)
     monkeypatch.setattr(tiles, "ENOUGH", 1)

@@ -70,6 +70,22 @@ class Costs:
         """Connections from which a tile costs less than they do one by one."""
         return self.tiles(1, samples) / self.rows(1, samples)
 
+    def least_samples(self, connections: float, tiles: float, pairs: float, calls: int) -> float:
+        """Samples from which tiles and blocks are faster than rows with what they cost a step, whatever its batch.
+
+        Parameters
+        ----------
+        connections : float
+            How many run in tiles and blocks.
+        tiles, pairs : float
+            Tiles, and pairs of neurons in blocks.
+        calls : int
+            Pairs of layers that either join.
+        """
+        saved = self.row * connections - self.tile * tiles - self.dense * pairs
+        beside = self.copied * (tiles * TILED + pairs) + self.called * calls
+        return beside / saved if saved > 0 else float("inf")
+
     def choose(self, density: float, sources: int, targets: int, samples: int, inside: float = 0.0) -> str:
         """How connections between two layers are run: "rows", "tiles" or "dense".
 

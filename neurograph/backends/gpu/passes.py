@@ -67,8 +67,9 @@ def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
     if keep:
         names += ["delta", "delta_special", "by_special", "by_output"]
     numbers = sum(shapes[name][0] * shapes[name][1] for name in names)
-    stored = steps == 1 and batch >= rows.FEWEST
-    beside = storage_of(plan).footprint(width(batch), keep) if stored else 0
+    storage = storage_of(plan)
+    stored = steps == 1 and batch >= max(rows.FEWEST, storage.least)
+    beside = storage.footprint(width(batch), keep) if stored else 0
     staging: Any = plan.layouts.get("gpu staged")
     beside += 0 if staging is None else staging.footprint(batch, steps, keep)
     return beside + numbers * plan.graph.dtype.itemsize

@@ -152,7 +152,7 @@ def stored_for(plan: Plan, mirror: Mirror, run: Pass) -> Stored | None:
     if run.steps > 1 or plan.history or run.batch < FEWEST:
         return None
     storage = storage_of(plan)
-    if not storage.refresh(mirror):
+    if not storage.refresh(mirror) or run.batch < storage.least:
         return None
     if run.stored is None or run.stored.storage is not storage or run.stored.surveys != storage.surveys:
         run.stored = storage.start(run.ld)

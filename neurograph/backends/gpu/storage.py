@@ -88,6 +88,7 @@ class Storage:
         self.blocks: list[Block] = []
         self.tiles: Tiles | None = None
         self.surveys = 0
+        self.least = 0.0  # samples from which what is stored beside the rows is worth its copies
         self.orders: dict[str, Any] = {}  # whoever runs the rows keeps them apart here until the next survey
         self._known = False
         self._edits, self._rebuilds, self._budget = 0, (0, 0), 0
@@ -187,7 +188,12 @@ class Storage:
         by_rows, by_tiles = costs.rows(connections, SAMPLES), costs.tiles(tiles, SAMPLES) + costs.rows(left, SAMPLES)
         by_block = costs.block(cells, SAMPLES)
         dense = near.cluster_adds[t] & (by_block < np.minimum(by_rows, by_tiles + costs.called))
-        opened &= (~dense & (by_tiles + costs.called < by_rows))[number]
+        tiled = ~dense & (by_tiles + costs.called < by_rows)
+        opened &= tiled[number]
+        self.least = costs.least_samples(
+            float(connections[dense].sum() + count[opened].sum()), float(opened.sum()), float(cells[dense].sum()),
+            int(tiled.sum() + dense.sum()),
+        )  # fmt: skip
         return [
             Block(near.members_of(int(b)), near.members_of(int(a)), int(b), int(a))
             for a, b in zip(t[dense], s[dense], strict=True)

@@ -1,6 +1,6 @@
 // Products of tiles on the tensor cores, in bf16 or tf32, added up in float32.
 //
-// What tiles multiply is packed before: values[(group * padded + sample) * 16 + member] in the type of the tensor cores,
+// What tiles multiply is packed before: values[(group * padded + sample) * 16 + member], in the type of tensor cores,
 // zeros where a group has fewer than 16 members and behind the last sample, so that the 16 members of a group at 16
 // samples are one piece of memory. `padded` is a multiple of 64 samples.
 #include <cuda_bf16.h>

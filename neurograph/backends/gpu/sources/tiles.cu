@@ -10,7 +10,8 @@ __device__ inline void mark(int* place, unsigned long long* mask, int tile, int 
         atomicAnd(word, ~bit);
 }
 
-// How many connections join each two groups: counts[group of target * groups + group of source] grows; one warp a target.
+// How many connections join each two groups: counts[group of target * groups + group of source] grows. One warp a
+// target.
 __global__ void count_pairs(const int* targets, int count, const long long* start, const int* length, const int* other,
                             const int* group, int groups, int* counts) {
     int warp = (blockIdx.x * blockDim.x + threadIdx.x) / 32, lane = threadIdx.x % 32;
@@ -38,7 +39,8 @@ __global__ void place_tiles(const int* targets, int count, const long long* star
     }
 }
 
-// Take in edits: each pair of a source and a target is looked up among the connections as they are now, one warp a pair.
+// Take in edits: each pair of a source and a target is looked up among the connections as they are now. One warp a
+// pair.
 __global__ void patch_tiles(const int* sources, const int* targets, int count, const long long* start,
                             const int* length, const int* other, const int* slot, const int* seat,
                             const long long* begin, const int* far, const int* tile, int* place,
@@ -57,7 +59,7 @@ __global__ void patch_tiles(const int* sources, const int* targets, int count, c
     if (lane == 0) mark(place, mask, number, own % SIDE * SIDE + from % SIDE, found);
 }
 
-// The entries of some rows that are neither in a tile nor in a dense block, in their order, one warp a row. A row's rest
+// The entries of some rows that are neither in a tile nor in a dense block, in their order; one warp a row. The rest
 // begins where the row does. `begin`, `far` and `tile` list the tiles by the group of the row's neuron; a block joins
 // two clusters if `block[own_cluster[row] * own_step + far_cluster[other] * far_step]` is set.
 __global__ void find_rest(const int* rows, int count, const long long* start, const int* length, const int* other,
@@ -158,9 +160,9 @@ __global__ void __launch_bounds__(128)
     }
 }
 
-// grad[slot] = (or +=) the sum over samples of delta[target, sample] * acts[source, sample], for the cells of a tile that
-// are connected; one warp a tile. Lanes 0 .. 15 take the even samples of each 32, 16 .. 31 the odd ones, and a lane has
-// 4 x 4 cells.
+// grad[slot] = (or +=) the sum over samples of delta[target, sample] * acts[source, sample], for those cells of a tile
+// that are connected; one warp a tile. Lanes 0 .. 15 take the even samples of each 32, 16 .. 31 the odd ones, and a
+// lane has 4 x 4 cells.
 template <typename T>
 __global__ void gradient_plain(int count, const int* tile_target, const int* tile_source, const int* members,
                                const int* place, const unsigned long long* mask, const T* acts, const T* delta, int ld,
