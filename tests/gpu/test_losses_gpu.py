@@ -112,7 +112,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("loss", "targets"), BAD, ids=str)
+@pytest.mark.parametrize(("loss", "targets"), BAD, ids=lambda v: getattr(v, "__name__", str(v)))
 @pytest.mark.parametrize("place", ["host", "device"])
 def test_targets_that_the_definition_refuses(cupy, loss, targets, place):
     """The same error, whatever found it."""
