@@ -34,7 +34,7 @@ def test_the_commands_are_known():
     for command in [command for command in commands if command[:1] == ["neurograph"]]:
         cli._parser().parse_args(command[1:])
     assert ["neurograph", "demo"] in commands
-    assert ["pytest"] in commands
+    assert ["pytest", "-n", "2"] in commands
 
 
 @pytest.mark.parametrize("path", ["examples", "notebooks", "tests/benchmarks", ".ci/run"])
