@@ -48,7 +48,7 @@ class Memory:
         _live.pop(id(self), None)
         self.bytes.fill(POISON)
         _freed.append(self.buffer)
-        total = sum(b.nbytes for b in _freed)
+        total = sum(b.nbytes for b in list(_freed))  # other threads free too
         while len(_freed) > 1 and total > _QUARANTINE:
             total -= _freed.popleft().nbytes
 
@@ -76,7 +76,7 @@ _freed: deque[np.ndarray] = deque()  # not given back at once, so that what stil
 
 def used() -> int:
     """Bytes of all allocations."""
-    return sum(_sizes.values())
+    return sum(list(_sizes.values()))
 
 
 def live() -> list[Memory]:

@@ -31,9 +31,7 @@ class Buffers(dict[str, Any]):
     ``replaced`` counts how often an array took the place of another.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.replaced = 0
+    replaced = 0
 
     def __setitem__(self, name: str, array: Any) -> None:
         self.replaced += name in self
