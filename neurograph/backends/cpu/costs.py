@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import llvmlite.binding
 import numba
 import numpy as np
 
 from ...locks import alone
+from .. import kept
 from . import blas, dense, kernels, long_rows
 
 FLOOR = 0.3  # BLAS would have to be more than three times as fast as the row loops, which it is nowhere
 SAMPLES = 128  # for which the choice is made
 SIDE = 256  # sources and targets of the block that is measured
 REPEATS = 3
+FILE = "neurograph_costs.json"
 STEP = 0.05  # densities are rounded, so that two measurements mostly tell the same
 
 
@@ -73,17 +72,12 @@ def costs(dtype: np.dtype) -> Costs:
     """The costs on this machine: those on disk, or else measured and put there if there is a place."""
     if numba.config.DISABLE_JIT:
         return TYPICAL
-    key = _key(dtype)
-    for folder in _folders():
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            found = Costs(**json.loads((folder / "neurograph_costs.json").read_text())[key])
-            if all(isinstance(number, float) and 0 < number < 1e9 for number in asdict(found).values()):
-                return found
+    key, places = _key(dtype), _folders()
+    names = [field.name for field in fields(Costs)]
+    if (found := kept.read(places, FILE, key, names, 1e9)) is not None and all(found.values()):
+        return Costs(**found)
     measured = measure(dtype)
-    for folder in _folders():
-        with suppress(OSError):
-            _keep(folder / "neurograph_costs.json", key, measured)
-            break
+    kept.keep(places, FILE, key, asdict(measured))
     return measured
 
 
@@ -100,32 +94,9 @@ def _key(dtype: np.dtype) -> str:
 
 
 def _folders() -> list[Path]:
-    """Where the costs may be kept: where someone says, or where numba keeps what it compiled."""
-    given = os.environ.get("NEUROGRAPH_CACHE_DIR")
-    if given:
-        return [Path(given)]
+    """Where the costs may be kept: where numba keeps what it compiled, for one."""
     beside = [Path(numba.config.CACHE_DIR)] if numba.config.CACHE_DIR else []
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "neurograph"
-    return [*beside, Path(__file__).parent / "__pycache__", home]
-
-
-def _keep(file: Path, key: str, measured: Costs) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    known: Any = {}
-    with suppress(OSError, ValueError):
-        known = json.loads(file.read_text())
-    if not isinstance(known, dict):
-        known = {}
-    # Another process may read at any time: the file is replaced whole.
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=file.name)
-    try:
-        with os.fdopen(descriptor, "w") as out:
-            json.dump(known | {key: asdict(measured)}, out, indent=1)
-        os.replace(name, file)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
+    return kept.folders(*beside, Path(__file__).parent / "__pycache__")
 
 
 @alone

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 import warnings
 import zlib
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .. import kept
 
 SIDE = 16  # of a tile
 TILED = SIDE * SIDE
@@ -141,12 +140,8 @@ def _key(dtype: np.dtype, precision: str) -> str:
 
 
 def _on_disk(key: str) -> Costs | None:
-    for folder in _folders():
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            found = Costs(**json.loads((folder / FILE).read_text())[key])
-            if all(isinstance(number, float) and 0 <= number < 1e12 for number in asdict(found).values()):
-                return found
-    return None
+    found = kept.read(_folders(), FILE, key, [field.name for field in fields(Costs)], 1e12)
+    return None if found is None else Costs(**found)
 
 
 def _measured(key: str, dtype: np.dtype, precision: str) -> Costs:
@@ -161,35 +156,10 @@ def _measured(key: str, dtype: np.dtype, precision: str) -> Costs:
             stacklevel=2,
         )
         return ROWS
-    for folder in _folders():
-        with suppress(OSError):
-            _keep(folder / FILE, key, costs)
-            break
+    kept.keep(_folders(), FILE, key, asdict(costs))
     return costs
 
 
 def _folders() -> list[Path]:
-    """Where the costs may be kept: where someone says, or where CuPy keeps what it compiled."""
-    if chosen := os.environ.get("NEUROGRAPH_CACHE_DIR"):
-        return [Path(chosen)]
-    compiled = Path(os.environ.get("CUPY_CACHE_DIR") or Path("~/.cupy/kernel_cache").expanduser())
-    return [compiled, Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "neurograph"]
-
-
-def _keep(file: Path, key: str, costs: Costs) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    known: Any = {}
-    with suppress(OSError, ValueError):
-        known = json.loads(file.read_text())
-    if not isinstance(known, dict):
-        known = {}
-    # Another process may read at any time: the file is replaced whole.
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=file.name)
-    try:
-        with os.fdopen(descriptor, "w") as out:
-            json.dump(known | {key: asdict(costs)}, out, indent=1)
-        os.replace(name, file)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
+    """Where the costs may be kept: where CuPy keeps what it compiled, for one."""
+    return kept.folders(Path(os.environ.get("CUPY_CACHE_DIR") or Path("~/.cupy/kernel_cache").expanduser()))
