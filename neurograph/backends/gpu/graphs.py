@@ -115,10 +115,6 @@ class Replay:
             else:
                 known.graph = known.pool = None
 
-    def forget(self) -> None:
-        """Free all recordings."""
-        self._known.clear()
-
     def _look(self, known: Recording, buffers: Buffers, launch: Callable[[], object]) -> None:
         """Launch one by one, and note what."""
         known.seen = watched(launch)

@@ -15,9 +15,8 @@ import numpy as np
 
 from ...functions import losses
 from .launch import THREADS, blocks_for
-from .module import Family
+from .module import REALS, Family
 
-REALS = (np.float32, np.float64)
 COMPARE_EACH = Family("losses.cu", "compare_each", REALS, REALS)
 CROSS_ENTROPY = Family("losses.cu", "cross_entropy", REALS)
 CROSS_ENTROPY_OF_SHARES = Family("losses.cu", "cross_entropy_of_shares", REALS, REALS)

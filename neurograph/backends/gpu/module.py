@@ -13,6 +13,7 @@ import numpy as np
 from ..device import header_options
 from . import watch
 
+REALS = (np.float32, np.float64)  # what networks are made of, and most kernels are for
 SOURCES = Path(__file__).parent / "sources"
 OPTIONS = ("-std=c++17", f"-I{SOURCES}", *header_options())
 TYPES = {"float32": "float", "float64": "double", "uint16": "__nv_bfloat16"}

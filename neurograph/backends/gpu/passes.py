@@ -17,15 +17,15 @@ from .graphs import Buffers, replays_of
 from .launch import LAST_GRID
 from .layout import layout_of
 from .mirror import columns_of, mirror_of
-from .module import Family
+from .module import REALS, Family
+from .staging import NAME as STAGED
 from .staging import staging_of
 from .storage import Stored, storage_of
 
 __all__ = ["Pass", "backward", "footprint", "forward", "prepare", "stream"]
 
-FLOATS = (np.float32, np.float64)
-TO_ROWS = Family("moves.cu", "to_rows", FLOATS)
-FROM_ROWS = Family("moves.cu", "from_rows", FLOATS)
+TO_ROWS = Family("moves.cu", "to_rows", REALS)
+FROM_ROWS = Family("moves.cu", "from_rows", REALS)
 
 
 def prepare(plan: Plan) -> None:
@@ -70,7 +70,7 @@ def footprint(plan: Plan, batch: int, steps: int, keep: bool) -> int:
     storage = storage_of(plan)
     stored = steps == 1 and batch >= max(rows.FEWEST, storage.least)
     beside = storage.footprint(width(batch), keep) if stored else 0
-    staging: Any = plan.layouts.get("gpu staged")
+    staging: Any = plan.layouts.get(STAGED)
     beside += 0 if staging is None else staging.footprint(batch, steps, keep)
     return beside + numbers * plan.graph.dtype.itemsize
 

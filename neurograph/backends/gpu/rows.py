@@ -13,7 +13,7 @@ from . import staged
 from .launch import LAST_GRID
 from .layout import layout_of
 from .mirror import Mirror, Rows, mirror_of
-from .module import Family
+from .module import REALS, Family
 from .orders import Launch, Order
 from .staged_parts import backward_part, rounded_acts, rounded_both
 from .staging import INPUTS, Part, staging_of
@@ -22,13 +22,12 @@ from .storage import Stored, storage_of
 if TYPE_CHECKING:
     from .passes import Pass
 
-FLOATS = (np.float32, np.float64)
-FORWARD = Family("rows.cu", "forward_rows", FLOATS, (1, 2, 4, 8, 16, 32))
-BACKWARD = Family("backward.cu", "backward_rows", FLOATS, (1, 2, 4, 8, 16, 32))
-BACKWARD_WIDE = Family("backward.cu", "backward_wide_rows", FLOATS, (1, 2, 4))
-AGGREGATE_SPECIAL = Family("special.cu", "aggregate_special", FLOATS)
-SPREAD_SPECIAL = Family("special.cu", "spread_special", FLOATS)
-IN_ORDER = Family("moves.cu", "in_order", FLOATS)
+FORWARD = Family("rows.cu", "forward_rows", REALS, (1, 2, 4, 8, 16, 32))
+BACKWARD = Family("backward.cu", "backward_rows", REALS, (1, 2, 4, 8, 16, 32))
+BACKWARD_WIDE = Family("backward.cu", "backward_wide_rows", REALS, (1, 2, 4))
+AGGREGATE_SPECIAL = Family("special.cu", "aggregate_special", REALS)
+SPREAD_SPECIAL = Family("special.cu", "spread_special", REALS)
+IN_ORDER = Family("moves.cu", "in_order", REALS)
 DISPLACE = Family("moves.cu", "displace")
 
 THREADS = 128  # of a block whose warps have nothing to do with each other

@@ -24,10 +24,9 @@ import numpy as np
 from ...graph.tables import Table
 from .launch import THREADS, blocks_for, unread
 from .mirror import Rows, columns_of
-from .module import Family
+from .module import REALS, Family
 from .sharing import tenants_of
 
-REALS = (np.float32, np.float64)
 RANK_ENTRIES = Family("select.cu", "rank_entries", REALS)
 COUNT_DIGITS = Family("select.cu", "count_digits", REALS)
 NARROW_REGIONS = Family("select.cu", "narrow_regions")

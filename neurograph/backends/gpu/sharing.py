@@ -12,9 +12,8 @@ import cupy
 import numpy as np
 
 from .launch import THREADS, blocks_for
-from .module import Family
+from .module import REALS, Family
 
-REALS = (np.float32, np.float64)
 SPREAD = Family("sharing.cu", "spread", REALS)
 ADD_TENANTS = Family("sharing.cu", "add_tenants", REALS)
 ADD_CHUNKS = Family("sharing.cu", "add_chunks", REALS)

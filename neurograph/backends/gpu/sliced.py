@@ -19,10 +19,9 @@ import numpy as np
 
 from ...plan import Plan
 from .mirror import mirror_of
-from .module import Family
+from .module import REALS, Family
 from .staged import processors
 
-REALS = (np.float32, np.float64)
 COLUMNS = (8, 32)
 FORWARD = Family("sliced.cu", "forward_slices", REALS, COLUMNS)
 BACKWARD = Family("sliced.cu", "backward_slices", REALS, COLUMNS)

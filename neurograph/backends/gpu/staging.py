@@ -14,6 +14,7 @@ from .buckets import Buckets, tiling
 from .mirror import Mirror
 from .touched import Touched
 
+NAME = "gpu staged"  # among the layouts of a plan
 INPUTS = -1  # the number of the inputs among the generations of sources
 
 # To be measured: leads from datasheets. How many bytes shared memory gives in the time of one from the L2 cache, and
@@ -191,9 +192,9 @@ class Staging:
 
 def staging_of(plan: Plan, mirror: Mirror) -> Staging:
     """The staging of a plan, up to date; the same one as long as the plan lives."""
-    if "gpu staged" not in plan.layouts:
-        plan.layouts["gpu staged"] = Staging(plan, mirror)
-    staging = plan.layouts["gpu staged"]
+    if NAME not in plan.layouts:
+        plan.layouts[NAME] = Staging(plan, mirror)
+    staging = plan.layouts[NAME]
     staging.update(mirror)
     return staging
 

@@ -14,7 +14,7 @@ import cupy
 import numpy as np
 
 from .mirror import Rows
-from .module import Family
+from .module import REALS, Family
 
 SIDE, CELLS, WORDS = 16, 256, 4
 SAMPLES = 64  # samples are padded to a multiple of, where values are packed
@@ -22,13 +22,12 @@ PART = 4  # tiles whose gradients one warp computes
 WARPS = 4  # of each block
 ENOUGH = 1024  # warps from which each has 64 samples and not 16
 
-FLOATS = (np.float32, np.float64)
 PACKED = (np.float32, np.uint16)  # tf32, bf16
 PLACE = Family("tiles.cu", "place_tiles")
 PATCH = Family("tiles.cu", "patch_tiles")
-GATHER = Family("tiles.cu", "gather_tiles", FLOATS)
-MULTIPLY = Family("tiles.cu", "multiply_plain", FLOATS, (False, True))
-GRADIENT = Family("tiles.cu", "gradient_plain", FLOATS)
+GATHER = Family("tiles.cu", "gather_tiles", REALS)
+MULTIPLY = Family("tiles.cu", "multiply_plain", REALS, (False, True))
+GRADIENT = Family("tiles.cu", "gradient_plain", REALS)
 PACK = Family("tensor.cu", "pack", PACKED)
 GATHER_PACKED = Family("tensor.cu", "gather_packed", PACKED)
 MULTIPLY_PACKED = Family("tensor.cu", "multiply_packed", PACKED, (1, 4))

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from .launch import THREADS, blocks_for, unread
-from .module import Family
+from .module import REALS, Family
 
-REALS = (np.float32, np.float64)
 DESCEND = Family("updates.cu", "descend", REALS)
 MOMENTUM = Family("updates.cu", "momentum", REALS)
 ADAM = Family("updates.cu", "adam", REALS)
